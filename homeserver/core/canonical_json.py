@@ -1,0 +1,156 @@
+"""JSON in, canonical JSON out.
+
+Specification: appendices, "Canonical JSON". Strict for room version 6 and later, lenient (large integers, fractions)
+for older rooms. msgspec writes the canonical form of everything but fractions, for which its digits differ from what
+other servers hash; those few values go through the json module.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Final, TypeAlias, cast
+
+import msgspec
+
+JsonValue: TypeAlias = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
+JsonObject: TypeAlias = dict[str, JsonValue]
+
+MAX_INTEGER: Final = 2**53 - 1
+MAX_NESTING: Final = 100
+
+_decoder: Final = msgspec.json.Decoder()
+_encoder: Final = msgspec.json.Encoder(order="sorted")
+
+
+class BadJson(ValueError):
+    """The bytes are not JSON that we take."""
+
+
+class NotCanonical(ValueError):
+    """The value has no canonical JSON form."""
+
+
+def decode(data: bytes, max_nesting: int = MAX_NESTING) -> JsonValue:
+    """The value that these bytes hold, or BadJson. Of keys that are there twice the last one counts."""
+    try:
+        value = cast(JsonValue, _decoder.decode(data))
+    except RecursionError:
+        raise BadJson(f"the JSON is nested more than {max_nesting} levels deep") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadJson(f"not valid JSON: {error}") from None
+    # Counting brackets is far cheaper than walking; nearly everything passes here.
+    if data.count(b"{") + data.count(b"[") > max_nesting and _is_deeper(value, max_nesting):
+        raise BadJson(f"the JSON is nested more than {max_nesting} levels deep")
+    return value
+
+
+def decode_object(data: bytes, max_nesting: int = MAX_NESTING) -> JsonObject:
+    """The object that these bytes hold; BadJson too if it is something else than an object."""
+    value = decode(data, max_nesting)
+    if not isinstance(value, dict):
+        raise BadJson("the JSON must be an object")
+    return value
+
+
+def encode(value: JsonValue) -> bytes:
+    """The canonical form, or NotCanonical. Numbers such as 1e10 count as the integers that they are."""
+    if _check_strict((value,)):
+        value = _without_floats(value)
+    return _encode(value)
+
+
+def encode_lenient(value: JsonValue) -> bytes:
+    """Sorted, compact JSON of values that room versions 1 to 5 allow: any integers, and fractions."""
+    if not _has_floats((value,)):
+        return _encode(value)
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True)
+        return text.encode("utf-8")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise NotCanonical(f"this has no JSON form: {error}") from None
+
+
+def check_canonical(value: JsonValue) -> None:
+    """Raise NotCanonical unless `encode` would take the numbers in this value as they are."""
+    if _check_strict((value,)):
+        raise NotCanonical("numbers must be integers, without fraction or exponent")
+
+
+def encode_trusted(value: object) -> bytes:
+    """The canonical form of a value whose numbers are known to be integers in range. Takes msgspec.Raw inside."""
+    return _encoder.encode(value)
+
+
+def _encode(value: JsonValue) -> bytes:
+    try:
+        return _encoder.encode(value)
+    except (TypeError, UnicodeEncodeError, RecursionError) as error:
+        raise NotCanonical(f"this has no canonical JSON form: {error}") from None
+
+
+def _check_strict(values: Iterable[JsonValue], level: int = 0) -> bool:
+    """Check numbers and nesting; whether there are whole numbers written as fractions."""
+    if level > 2 * MAX_NESTING:
+        raise NotCanonical("nested too deeply")
+    floats = False
+    for value in values:
+        kind = type(value)
+        if kind is str or value is None or kind is bool:
+            continue
+        if kind is dict:
+            floats |= _check_strict(cast(JsonObject, value).values(), level + 1)
+        elif kind is list:
+            floats |= _check_strict(cast("list[JsonValue]", value), level + 1)
+        elif kind is int:
+            if not -MAX_INTEGER <= cast(int, value) <= MAX_INTEGER:
+                raise NotCanonical("integers must lie between -(2**53)+1 and (2**53)-1")
+        elif kind is float:
+            number = cast(float, value)
+            if not number.is_integer() or abs(number) > MAX_INTEGER:
+                raise NotCanonical("numbers must be integers between -(2**53)+1 and (2**53)-1")
+            floats = True
+        else:
+            raise NotCanonical(f"{kind.__name__} is no JSON type")
+    return floats
+
+
+def _has_floats(values: Iterable[JsonValue], level: int = 0) -> bool:
+    if level > 2 * MAX_NESTING:
+        raise NotCanonical("nested too deeply")
+    for value in values:
+        kind = type(value)
+        if kind is float:
+            return True
+        if kind is dict:
+            if _has_floats(cast(JsonObject, value).values(), level + 1):
+                return True
+        elif kind is list and _has_floats(cast("list[JsonValue]", value), level + 1):
+            return True
+    return False
+
+
+def _without_floats(value: JsonValue) -> JsonValue:
+    if isinstance(value, float):
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _without_floats(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_floats(inner) for inner in value]
+    return value
+
+
+def _is_deeper(value: JsonValue, limit: int) -> bool:
+    """Whether the value has more levels than the limit; level by level, so that depth costs no stack."""
+    level: list[JsonValue] = [value]
+    for _ in range(limit + 1):
+        below: list[JsonValue] = []
+        for inner in level:
+            if isinstance(inner, dict):
+                below.extend(inner.values())
+            elif isinstance(inner, list):
+                below.extend(inner)
+        level = [inner for inner in below if isinstance(inner, dict | list)]
+        if not level:
+            return False
+    return True
