@@ -1,0 +1,183 @@
+"""What the log is made of: one class for each kind of entry.
+
+An entry gets its position from the writer of the log, just before it is written; after that it does not change.
+Followers get the same objects from the ring. Entries with `durable = False` live in the ring only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import ClassVar
+
+from homeserver.core.event import Event
+
+
+class Status(IntEnum):
+    """What we decided about an event."""
+
+    ACCEPTED = 0
+    SOFT_FAILED = 1
+    REJECTED = 2
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A place in the log. `position` is 0 until the writer has given one."""
+
+    durable: ClassVar[bool] = True
+    position: int = field(default=0, init=False)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberChange:
+    """The current membership of a user in the event's room changed. `position` is that of the member event."""
+
+    user_id: str
+    membership: str
+    position: int
+    is_local: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RoomHead:
+    """Where the next event of a room goes. A row of room_heads."""
+
+    extremities: tuple[int, ...]
+    state_root: bytes
+    depth: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoomSummary:
+    """What lists of rooms show. A row of room_summaries."""
+
+    name: str | None = None
+    topic: str | None = None
+    avatar_url: str | None = None
+    canonical_alias: str | None = None
+    join_rule: str | None = None
+    history_visibility: str | None = None
+    guest_access: str | None = None
+    room_type: str | None = None
+    encryption: str | None = None
+    joined_members: int = 0
+    invited_members: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NewRoom:
+    """A room that begins with this event. `alias` is written for it, by its creator, in the same transaction."""
+
+    room_id: str
+    version: str
+    is_published: bool = False
+    alias: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedRedaction:
+    """An event that is replaced by its redacted form. `relates_to` is the event that it related to until now."""
+
+    position: int
+    event: Event
+    relates_to: str | None
+
+
+@dataclass(slots=True, eq=False)
+class RoomChanges:
+    """What is written together with an event beside its own row. Of heads and summaries only the last of a batch count."""
+
+    head: RoomHead | None
+    nodes: dict[bytes, bytes] | None = None
+    """New nodes of the state trie, by id."""
+    auth: tuple[int, ...] | None = None
+    """Positions of the auth events; for state events only."""
+    relates_to: tuple[str, str] | None = None
+    """Event id and rel_type."""
+    redaction: AppliedRedaction | None = None
+    summary: RoomSummary | None = None
+    new_room: NewRoom | None = None
+
+
+@dataclass(slots=True, eq=False)
+class EventRow(Entry):
+    """A room event and what we decided about it."""
+
+    room: int
+    event: Event
+    state_root: bytes | None
+    """Root of the state before the event; None where it is not known."""
+    status: Status = Status.ACCEPTED
+    thread: str | None = None
+    device: int | None = None
+    """The device that sent it, with `txn_path`, the end of the path it used (`send/m.room.message/txn1`)."""
+    txn_path: str | None = None
+    redacted_by: int | None = None
+    room_root: bytes | None = None
+    """Root of the room's current state from this event on, where the event changed it; else None. Goes to state_history."""
+    is_history: bool = False
+    """Fetched as history or as part of a state: has a negative position and is not shown to live readers."""
+    client_json: bytes | None = None
+    """The event as clients get it, without `unsigned` and `room_id`; made at the first use, see homeserver.core.client_format."""
+    unsigned_json: bytes | None = None
+    """The members of `unsigned` that are the same for every reader; made at the first use, see homeserver.rooms.client_events."""
+    members: tuple[MemberChange, ...] = ()
+    """How it changed the current memberships of its room. Filled for entries of the ring, not for what is read from tables."""
+    changes: RoomChanges | None = None
+    """What is written together with it; dropped once it is published."""
+
+    @property
+    def txn_id(self) -> str | None:
+        """The transaction id that the sending device chose."""
+        return None if self.txn_path is None else self.txn_path.rsplit("/", 1)[1]
+
+
+@dataclass(slots=True, eq=False)
+class ReceiptRow(Entry):
+    """A read receipt. `thread` is '' (unthreaded), 'main', or the root of a thread."""
+
+    room: int
+    user_id: str
+    type: str
+    thread: str
+    event_id: str
+    event_position: int
+    ts: int
+
+
+@dataclass(slots=True, eq=False)
+class AccountDataRow(Entry):
+    """Account data of a user; `room_id` is '' for what belongs to no room. `json` is the content."""
+
+    user_id: str
+    room_id: str
+    type: str
+    json: bytes
+
+
+@dataclass(slots=True, eq=False)
+class ToDeviceRow(Entry):
+    """A message for one device, as `{"content":…,"sender":…,"type":…}`."""
+
+    user_id: str
+    device: int
+    json: bytes
+
+
+@dataclass(slots=True, eq=False)
+class TypingRow(Entry):
+    """Who types in a room now: the whole list, also when it became empty."""
+
+    durable: ClassVar[bool] = False
+    room: int
+    user_ids: tuple[str, ...]
+
+
+@dataclass(slots=True, eq=False)
+class DeviceListRow(Entry):
+    """The devices or keys of a user changed. Durable form comes with the keys."""
+
+    durable: ClassVar[bool] = False
+    user_id: str
