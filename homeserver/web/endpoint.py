@@ -19,7 +19,7 @@
 
     ENDPOINTS = endpoints(__name__)
 
-and there:  `bound = bind(rooms_send.ENDPOINTS, rooms)`, then `Router(bound, ...)`.
+and there:  `bound = bind(rooms_send.ENDPOINTS, rooms)` (`homeserver.web.plan`), then `Router(bound)`.
 
 What a handler may take, by the name of the parameter (all is resolved once, at `bind`; the annotations must be
 importable at run time, not under TYPE_CHECKING only):
@@ -46,10 +46,10 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from homeserver.web.access import (
     ADMIN,
@@ -64,9 +64,6 @@ from homeserver.web.access import (
 )
 from homeserver.web.limits import LimitClass
 
-if TYPE_CHECKING:
-    from homeserver.web.plan import BoundEndpoint
-
 __all__ = [
     "ADMIN",
     "APPSERVICE",
@@ -80,7 +77,6 @@ __all__ = [
     "Endpoint",
     "LimitClass",
     "Requester",
-    "bind",
     "endpoint",
     "endpoints",
     "websocket",
@@ -177,13 +173,6 @@ def declarations_of(handler: Handler) -> tuple[Declaration, ...]:
     """The declarations attached to a function."""
     found: tuple[Declaration, ...] = getattr(handler, _ATTRIBUTE, ())
     return found
-
-
-def bind(endpoints: Iterable[Endpoint], service: object) -> tuple[BoundEndpoint, ...]:
-    """Give the endpoints of a door the service that they call. Mistakes in a signature raise TypeError here."""
-    from homeserver.web.plan import compile_endpoint  # the plan needs the names above
-
-    return tuple(compile_endpoint(each, service) for each in endpoints)
 
 
 def _attach(declaration: Declaration) -> Callable[[HandlerT], HandlerT]:

@@ -6,7 +6,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, Union, cast
 
@@ -46,6 +46,11 @@ _Source = Callable[[Mapping[str, str], object, RequestInfo, object], object]
 def path_parameters(path: str) -> tuple[str, ...]:
     """The names in braces in a path."""
     return tuple(_PATH_PARAMETER.findall(path))
+
+
+def bind(endpoints: Iterable[Endpoint], service: object) -> tuple[BoundEndpoint, ...]:
+    """Give the endpoints of a door the service that they call. Mistakes in a signature raise TypeError here."""
+    return tuple(compile_endpoint(each, service) for each in endpoints)
 
 
 def compile_endpoint(endpoint: Endpoint, service: object) -> BoundEndpoint:
