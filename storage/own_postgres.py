@@ -113,7 +113,7 @@ class OwnPostgres:
                 return self._ready(running.socket_folder)
             logger.info("PostgreSQL was still running (process %s) and is restarted", running.process_id)
             self._stop_running(timeout_seconds)
-        self._clear_leftovers()
+        self._clear_leftovers(timeout_seconds)
         socket_folder = self._socket_folder(user)
         self._launch(programs, user, socket_folder)
         self._wait_until_ready(timeout_seconds)
@@ -170,17 +170,23 @@ class OwnPostgres:
         fresh.rename(file)
         return True
 
-    def _clear_leftovers(self) -> None:
+    def _clear_leftovers(self, timeout_seconds: float) -> None:
         """Take away what a PostgreSQL that was killed left: its pid file, its folder under /tmp.
 
         PostgreSQL clears a stale pid file itself, unless the number belongs by now to another process of its user,
-        which is common after a restart of a container.
+        which is common after a restart of a container. The file also keeps a new server from starting beside
+        processes of the old one; so first wait until all of those are gone.
         """
         pid_file = self._data / "postmaster.pid"
         try:
             lines = pid_file.read_text("utf-8").splitlines()
         except OSError:
             return
+        deadline = time.monotonic() + timeout_seconds
+        while left := _processes_in(self._data):
+            if time.monotonic() > deadline:
+                raise OwnPostgresError(f"processes of a killed PostgreSQL still use {self._data}: end {left}")
+            time.sleep(_POLL_SECONDS)
         if len(lines) > 4:
             _remove_temporary(Path(lines[4]))
         pid_file.unlink(missing_ok=True)
@@ -331,6 +337,16 @@ def _is_postgres_of(process_id: int, data: Path) -> bool:
         return False
     except psutil.AccessDenied:
         return True
+
+
+def _processes_in(data: Path) -> list[int]:
+    """The processes that work in this folder, as every process of PostgreSQL does."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.cwd() == str(data) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found
 
 
 def _answers(socket_folder: Path | None) -> bool:
