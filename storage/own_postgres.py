@@ -24,7 +24,7 @@ from urllib.parse import quote
 import psutil
 import psycopg2
 
-from storage.postgres_settings import DATABASE, USER, postgresql_conf
+from storage.postgres_settings import ADMIN_CONF, DATABASE, USER, postgresql_conf
 from storage.run_as import RunAs, give, open_the_way, user_for
 
 logger = logging.getLogger(__name__)
@@ -163,12 +163,18 @@ class OwnPostgres:
         wanted = postgresql_conf()
         if file.exists() and file.read_text("utf-8") == wanted:
             return False
+        self._write(file, wanted, user)
+        admins = self._data / "admin.conf"
+        if not admins.exists():
+            self._write(admins, ADMIN_CONF, user)
+        return True
+
+    def _write(self, file: Path, text: str, user: RunAs | None) -> None:
         fresh = file.with_suffix(".new")
-        fresh.write_text(wanted, "utf-8")
+        fresh.write_text(text, "utf-8")
         if user is not None:
             os.chown(fresh, user.user_id, user.group_id)
         fresh.rename(file)
-        return True
 
     def _clear_leftovers(self, timeout_seconds: float) -> None:
         """Take away what a PostgreSQL that was killed left: its pid file, its folder under /tmp.
@@ -187,7 +193,8 @@ class OwnPostgres:
             if time.monotonic() > deadline:
                 raise OwnPostgresError(f"processes of a killed PostgreSQL still use {self._data}: end {left}")
             time.sleep(_POLL_SECONDS)
-        if len(lines) > 4:
+        if len(lines) > 4 and lines[4]:
+            (Path(lines[4]) / f"{SOCKET_NAME}.lock").unlink(missing_ok=True)
             _remove_temporary(Path(lines[4]))
         pid_file.unlink(missing_ok=True)
 
@@ -225,7 +232,9 @@ class OwnPostgres:
     def _last_log_line(self) -> str:
         with self._log.open("rb") as log:
             log.seek(max(0, self._log.stat().st_size - 4096))
-            return _last_line(log.read().decode("utf-8", "replace"))
+            text = log.read().decode("utf-8", "replace")
+        fatal = [line for line in text.splitlines() if "FATAL:" in line]
+        return fatal[-1].partition("FATAL:")[2].strip() if fatal else _last_line(text)
 
     def _ready(self, socket_folder: Path) -> str:
         connection = psycopg2.connect(host=str(socket_folder), user=USER, dbname="postgres")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 USER = "myelin"
 DATABASE = "myelin"
+ADMIN_CONF = (
+    "# Settings of PostgreSQL that the admin of this server wants otherwise. After a change: ./synctl restart\n"
+)
 
 _SETTINGS = (
     ("# Nobody but Myelin talks to it: a socket for its owner, no network.", ()),
