@@ -71,10 +71,11 @@ def encode_lenient(value: JsonValue) -> bytes:
         raise NotCanonical(f"this has no JSON form: {error}") from None
 
 
-def check_canonical(value: JsonValue) -> None:
-    """Raise NotCanonical unless `encode` would take the numbers in this value as they are."""
+def encode_integers(value: JsonValue) -> bytes:
+    """The canonical form; NotCanonical also for 1.0 and 1e10, which events must not hold from room version 6 on."""
     if _check_strict((value,)):
         raise NotCanonical("numbers must be integers, without fraction or exponent")
+    return _encode(value)
 
 
 def encode_trusted(value: object) -> bytes:
@@ -143,7 +144,7 @@ def _without_floats(value: JsonValue) -> JsonValue:
 def _is_deeper(value: JsonValue, limit: int) -> bool:
     """Whether the value has more levels than the limit; level by level, so that depth costs no stack."""
     level: list[JsonValue] = [value]
-    for _ in range(limit + 1):
+    for _ in range(limit):
         below: list[JsonValue] = []
         for inner in level:
             if isinstance(inner, dict):

@@ -38,6 +38,10 @@ class BadEvent(ValueError):
         self.reason = reason
 
 
+class EventTooLarge(BadEvent):
+    """The whole event is larger than an event may be."""
+
+
 class Event:
     """One event. `json` is its canonical form without unsigned, as sent to other servers."""
 
@@ -105,8 +109,7 @@ class Event:
             json = hashes.canonical(pdu, rules)
         except (InvalidId, NotCanonical) as error:
             raise BadEvent(str(error)) from None
-        if len(json) > MAX_EVENT_BYTES:
-            raise BadEvent(f"the event is larger than {MAX_EVENT_BYTES} bytes")
+        check_event_size(json)
         return cls._from_checked(pdu, json, rules, event_id)
 
     @classmethod
@@ -163,6 +166,12 @@ def redacts_of(event_type: str, pdu: JsonObject, rules: RoomRules) -> EventId | 
     place = content if rules.redacts_in_content else pdu
     redacts = place.get("redacts") if isinstance(place, dict) else None
     return EventId(redacts) if isinstance(redacts, str) else None
+
+
+def check_event_size(json: bytes) -> None:
+    """Raise EventTooLarge if an event with these bytes may not be sent."""
+    if len(json) > MAX_EVENT_BYTES:
+        raise EventTooLarge(f"the event has {len(json)} bytes; at most {MAX_EVENT_BYTES} are allowed")
 
 
 def check_field_size(name: str, text: str) -> None:

@@ -14,14 +14,14 @@ from homeserver.core.canonical_json import JsonObject, JsonValue
 from homeserver.core.ids import EventId
 from homeserver.core.pruning import redact
 from homeserver.core.room_rules import RoomRules
-from homeserver.core.unpadded_base64 import encode_base64, encode_base64_urlsafe
+from homeserver.core.unpadded_base64 import decode_base64, encode_base64, encode_base64_urlsafe
 
 _NOT_IN_CONTENT_HASH: Final = frozenset(("unsigned", "signatures", "hashes"))
 
 
 def canonical(value: JsonValue, rules: RoomRules) -> bytes:
     """Canonical JSON as this room version has it; NotCanonical if there is none."""
-    return canonical_json.encode(value) if rules.strict_json else canonical_json.encode_lenient(value)
+    return canonical_json.encode_integers(value) if rules.strict_json else canonical_json.encode_lenient(value)
 
 
 def content_hash(pdu: JsonObject, rules: RoomRules) -> str:
@@ -34,7 +34,12 @@ def check_content_hash(pdu: JsonObject, rules: RoomRules) -> bool:
     """Whether the content is what the event was signed with; if not, only its redacted form may be used."""
     hashes = pdu.get("hashes")
     claimed = hashes.get("sha256") if isinstance(hashes, dict) else None
-    return isinstance(claimed, str) and claimed.rstrip("=") == content_hash(pdu, rules)
+    if not isinstance(claimed, str):
+        return False
+    try:
+        return encode_base64(decode_base64(claimed)) == content_hash(pdu, rules)
+    except ValueError:
+        return False
 
 
 def reference_bytes(pdu: JsonObject, rules: RoomRules) -> bytes:
