@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
@@ -42,7 +42,7 @@ class Clock(Protocol):
 class ReactorTime(Protocol):
     """The part of a reactor that we use here. (zope's interface carries no usable types.)"""
 
-    def callLater(self, delay: float, call: Callable[..., object], *args: object) -> Timer:
+    def callLater(self, delay: float, call: Callable[..., object], /, *args: object) -> Any:
         """Twisted's delayed call, whose cancel raises if it comes late."""
         ...
 

@@ -11,13 +11,12 @@ import sys
 from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
 from pathlib import Path
-from typing import IO, Any, Final, Literal
+from typing import IO, Any, Final, Literal, cast
 
 import msgspec
 import structlog
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogBeginner
 from twisted.python.failure import Failure
-from zope.interface import provider
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["text", "json"]
@@ -113,7 +112,7 @@ def start_logging(level: Level = "info", file: LogFile | None = None, form: Form
         logger_factory=lambda *name: writer,
         cache_logger_on_first_use=False,
     )
-    globalLogBeginner.beginLoggingTo([_from_twisted], redirectStandardIO=False)
+    globalLogBeginner.beginLoggingTo([cast(ILogObserver, _from_twisted)], redirectStandardIO=False)
     return output
 
 
@@ -158,7 +157,6 @@ def _one_line(text: str) -> str:
     return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
-@provider(ILogObserver)
 def _from_twisted(event: LogEvent) -> None:
     """Twisted's own lines: its informational ones are of interest for debugging only."""
     logger = structlog.get_logger("twisted")

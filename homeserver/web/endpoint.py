@@ -3,7 +3,7 @@
     ENDPOINTS at the end of a door module is all that the composition root needs:
 
     @endpoint("PUT", "/_matrix/client/v3/rooms/{room_id}/send/{type}/{txn_id}",
-              access=USER, limit=MESSAGE, once_per="txn_id")
+              access=USER, limit=rate.MESSAGE, once_per="txn_id")
     async def send_message(rooms: Rooms, who: Requester, room_id: RoomId, type: str, txn_id: str,
                            content: JsonObject, request: RequestInfo) -> SentEvent:
         '''Send a message event. Specification: client-server API, PUT /rooms/{roomId}/send.'''
@@ -62,7 +62,6 @@ from homeserver.web.access import (
     Access,
     Requester,
 )
-from homeserver.web.limits import LimitClass
 
 __all__ = [
     "ADMIN",
@@ -75,7 +74,6 @@ __all__ = [
     "Access",
     "Declaration",
     "Endpoint",
-    "LimitClass",
     "Requester",
     "endpoint",
     "endpoints",
@@ -96,7 +94,7 @@ class Declaration:
     method: str
     path: str
     access: Access
-    limit: LimitClass | None = None
+    limit: str | None = None
     once_per: str | None = None
     also: tuple[str, ...] = ()
     body_limit_bytes: int = MEBIBYTE
@@ -122,7 +120,7 @@ def endpoint(
     path: str,
     *,
     access: Access,
-    limit: LimitClass | None = None,
+    limit: str | None = None,
     once_per: str | None = None,
     also: Sequence[str] = (),
     body_limit_bytes: int = MEBIBYTE,
@@ -130,7 +128,7 @@ def endpoint(
 ) -> Callable[[HandlerT], HandlerT]:
     """Attach a declaration to a handler; it stays an ordinary function.
 
-    `also` are further paths (unstable names, old versions; r0 comes with v3 by itself). `once_per` names the path
+    `limit` is a class of `homeserver.core.rate`. `also` are further paths (unstable names, old versions; r0 comes with v3 by itself). `once_per` names the path
     parameter that makes a retransmission recognisable; acting on it is the service's business
     (`RequestInfo.transaction_key`).
     A handler that waits is cancelled when the client goes away: by default for GET only, since what writes must finish.
@@ -147,7 +145,7 @@ def websocket(
     *,
     protocols: Sequence[str],
     access: Access = USER,
-    limit: LimitClass | None = None,
+    limit: str | None = None,
     also: Sequence[str] = (),
 ) -> Callable[[HandlerT], HandlerT]:
     """Attach the declaration of a WebSocket endpoint; its handler gets a `Socket` and returns when it is done."""

@@ -1,44 +1,60 @@
 """Rate limits: how many requests of a class one user, or one address, may make.
 
 Owns the buckets, in memory, bounded: under a flood of addresses the least recently seen are forgotten. The arithmetic
-is `homeserver.core.rate`.
+and the classes are those of `homeserver.core.rate`. Specification: client-server API, "Rate limiting".
 """
 
 from __future__ import annotations
 
-import enum
+import ipaddress
+from collections.abc import Mapping
+from typing import Final
+
+from homeserver.core.rate import LIMITS, Bucket, Limit, spend
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.lru import Lru
+from homeserver.web.errors import LimitExceeded
+
+MAX_BUCKETS: Final = 50_000
 
 
-class LimitClass(enum.Enum):
-    """What a request counts as. An endpoint names one, or none."""
+class Limiter:
+    """Takes requests out of buckets and refuses those for which nothing is left."""
 
-    MESSAGE = "message"  # sending events and to-device messages
-    LOGIN = "login"
-    REGISTRATION = "registration"
-    PASSWORD = "password"  # anything that lets someone try secrets
-    JOIN = "join"  # joining, knocking
-    INVITE = "invite"
-    CREATE_ROOM = "create_room"
-    MEDIA = "media"  # uploads, downloads of other servers' media, previews
-    SEARCH = "search"  # what scans much: search, directory, hierarchy
-    PROFILE = "profile"  # what fans out to all rooms of a user
-    REPORT = "report"
-    KEYS = "keys"
-    LIGHT = "light"  # cheap, but not to be called in a loop
-    FEDERATION = "federation"
+    def __init__(
+        self,
+        clock: Clock,
+        enabled: bool = True,
+        limits: Mapping[str, Limit] = LIMITS,
+        max_buckets: int = MAX_BUCKETS,
+    ) -> None:
+        self._clock = clock
+        self._enabled = enabled
+        self._limits = limits
+        self._buckets: Lru[tuple[str, str], Bucket] = Lru(max_buckets)
+
+    def knows(self, limit_class: str) -> bool:
+        """Whether there is such a class; an endpoint that names another is mistaken."""
+        return limit_class in self._limits
+
+    def spend(self, limit_class: str, who: str, cost: float = 1) -> None:
+        """Count a request of this user (an id) or address. Raises LimitExceeded."""
+        if not self._enabled:
+            return
+        key = (limit_class, who)
+        bucket, wait_ms = spend(
+            self._buckets.get(key), self._limits[limit_class], self._clock.monotonic_s() * 1000, cost
+        )
+        self._buckets.put(key, bucket)
+        if wait_ms is not None:
+            raise LimitExceeded(wait_ms)
 
 
-MESSAGE = LimitClass.MESSAGE
-LOGIN = LimitClass.LOGIN
-REGISTRATION = LimitClass.REGISTRATION
-PASSWORD = LimitClass.PASSWORD
-JOIN = LimitClass.JOIN
-INVITE = LimitClass.INVITE
-CREATE_ROOM = LimitClass.CREATE_ROOM
-MEDIA = LimitClass.MEDIA
-SEARCH = LimitClass.SEARCH
-PROFILE = LimitClass.PROFILE
-REPORT = LimitClass.REPORT
-KEYS = LimitClass.KEYS
-LIGHT = LimitClass.LIGHT
-FEDERATION = LimitClass.FEDERATION
+def address_key(ip: str) -> str:
+    """What counts as one address: an IPv4 address, or the /64 that an IPv6 customer has for himself."""
+    if ":" not in ip:
+        return ip
+    try:
+        return str(ipaddress.IPv6Network((ip.partition("%")[0], 64), strict=False))
+    except ValueError:
+        return ip
