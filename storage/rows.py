@@ -93,7 +93,7 @@ class RoomChanges:
     nodes: dict[bytes, bytes] | None = None
     """New nodes of the state trie, by id."""
     auth: tuple[int, ...] | None = None
-    """Positions of the auth events; for state events only."""
+    """Positions of the auth events; for state events only. Their `rank` goes with it."""
     relates_to: tuple[str, str] | None = None
     """Event id and rel_type."""
     redaction: AppliedRedaction | None = None
@@ -101,7 +101,7 @@ class RoomChanges:
     new_room: NewRoom | None = None
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class EventRow(Entry):
     """A room event and what we decided about it."""
 
@@ -115,6 +115,8 @@ class EventRow(Entry):
     """The device that sent it, with `txn_path`, the end of the path it used (`send/m.room.message/txn1`)."""
     txn_path: str | None = None
     redacted_by: int | None = None
+    rank: int | None = None
+    """Of state events: the length of the longest way down their auth events, see homeserver.core.state_res."""
     room_root: bytes | None = None
     """Root of the room's current state from this event on, where the event changed it; else None. Goes to state_history."""
     is_history: bool = False

@@ -1,0 +1,83 @@
+"""Reads events. They are written by storage.room_log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from psycopg2.extensions import cursor as Cursor
+
+from homeserver.core.event import Event
+from homeserver.core.ids import EventId
+from homeserver.core.room_rules import ROOM_RULES
+from storage.rows import EventRow, Status
+
+_SELECT = (
+    "SELECT e.position, e.room, r.version, e.event_id, e.json, e.state_root, e.status, e.thread, e.device, e.txn_path,"
+    " e.redacted_by, a.rank FROM events e JOIN rooms r USING (room) LEFT JOIN auth_edges a USING (position) "
+)
+
+
+def by_positions(tx: Cursor, positions: Sequence[int]) -> list[EventRow]:
+    """Those of the events that there are, in no order."""
+    tx.execute(_SELECT + "WHERE e.position = ANY(%s)", (list(positions),))
+    return _rows(tx)
+
+
+def by_ids(tx: Cursor, event_ids: Sequence[str]) -> list[EventRow]:
+    """Those of the events that there are, in no order."""
+    tx.execute(_SELECT + "WHERE e.event_id = ANY(%s)", (list(event_ids),))
+    return _rows(tx)
+
+
+def newest_in_room(tx: Cursor, room: int, upto: int, limit: int, after: int = 0) -> list[EventRow]:
+    """The last accepted events of a room in (`after`, `upto`], oldest first. No history: those have positions below 0."""
+    tx.execute(
+        _SELECT + "WHERE e.room = %s AND e.position <= %s AND e.position > %s AND e.status = 0"
+        " ORDER BY e.position DESC LIMIT %s",
+        (room, upto, after, limit),
+    )
+    rows = _rows(tx)
+    rows.reverse()
+    return rows
+
+
+def sent_by_device(tx: Cursor, device: int, limit: int) -> list[tuple[str, str, str]]:
+    """Room id, end of the path and event id of the last events that a device sent, oldest first."""
+    tx.execute(
+        "SELECT r.room_id, e.txn_path, e.event_id FROM events e JOIN rooms r USING (room)"
+        " WHERE e.device = %s AND e.txn_path IS NOT NULL ORDER BY e.position DESC LIMIT %s",
+        (device, limit),
+    )
+    return list(reversed(tx.fetchall()))
+
+
+def annotation_exists(tx: Cursor, target: str, sender: str, event_type: str, key: str) -> bool:
+    """Whether a user has annotated an event in this way already. Redacted annotations relate to nothing."""
+    tx.execute(
+        "SELECT e.json FROM relations r JOIN events e USING (position)"
+        " WHERE r.target = %s AND r.rel_type = 'm.annotation' AND e.type = %s"
+        " AND convert_from(e.json, 'UTF8')::json ->> 'sender' = %s"
+        " AND convert_from(e.json, 'UTF8')::json #>> '{content,m.relates_to,key}' = %s LIMIT 1",
+        (target, event_type, sender, key),
+    )
+    return tx.fetchone() is not None
+
+
+def _rows(tx: Cursor) -> list[EventRow]:
+    rows: list[EventRow] = []
+    for position, room, version, event_id, json, root, status, thread, device, path, redacted_by, rank in tx.fetchall():
+        row = EventRow(
+            room=room,
+            event=Event.load(bytes(json), ROOM_RULES[version], EventId(event_id)),
+            state_root=None if root is None else bytes(root),
+            status=Status(status),
+            thread=thread,
+            device=device,
+            txn_path=path,
+            redacted_by=redacted_by,
+            rank=rank,
+            is_history=position < 0,
+        )
+        row.position = position
+        rows.append(row)
+    return rows

@@ -1,0 +1,245 @@
+"""Writes events and everything that changes with them, a batch of the log at a time: one statement a table, however many events.
+
+Owns the tables rooms, events, auth_edges, relations, state_nodes, state_history, memberships, membership_changes,
+room_summaries and room_heads (for writing; the readers stand in the modules of their areas). An alias that a new room
+begins with is written with it, through storage.aliases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from psycopg2.extensions import cursor as Cursor
+
+from storage import aliases
+from storage.rows import EventRow, RoomChanges, RoomHead, RoomSummary
+from storage.statements import Statements, json_lines, storable
+
+
+def persist_events(tx: Statements, rows: Sequence[EventRow]) -> None:
+    """Write events in their order, with their changes."""
+    changed = [(row, row.changes) for row in rows if row.changes is not None]
+    _insert_rooms(tx, changed)
+    _insert_events(tx, rows)
+    _insert_nodes(tx, changed)
+    _insert_state_history(tx, rows)
+    _insert_auth_edges(tx, changed)
+    _insert_relations(tx, changed)
+    _apply_redactions(tx, changed)
+    _write_memberships(tx, rows)
+    _write_summaries(tx, changed)
+    _write_heads(tx, changed)
+
+
+def forget(tx: Cursor, room: int, user_id: str) -> bool:
+    """Mark a room that a user has left as forgotten; False if they have no such membership, or are in the room."""
+    tx.execute(
+        "UPDATE memberships SET is_forgotten = true WHERE room = %s AND user_id = %s AND membership IN ('leave', 'ban')",
+        (room, user_id),
+    )
+    return tx.rowcount == 1
+
+
+def publish_room(tx: Cursor, room: int, is_published: bool) -> None:
+    """List a room in the directory, or take it out."""
+    tx.execute("UPDATE rooms SET is_published = %s WHERE room = %s", (is_published, room))
+
+
+def reserve_rooms(tx: Cursor, count: int) -> list[int]:
+    """Numbers for new rooms, never given out again."""
+    tx.execute("SELECT nextval(pg_get_serial_sequence('rooms', 'room')) FROM generate_series(1, %s)", (count,))
+    return [number for (number,) in tx.fetchall()]
+
+
+_Changed = Sequence[tuple[EventRow, RoomChanges]]
+
+
+def _insert_rooms(tx: Statements, changed: _Changed) -> None:
+    for row, changes in changed:
+        new = changes.new_room
+        if new is None:
+            continue
+        tx.execute(
+            "INSERT INTO rooms (room, room_id, version, is_published) VALUES (%s, %s, %s, %s)",
+            (row.room, new.room_id, new.version, new.is_published),
+        )
+        if new.alias is not None:
+            aliases.insert(tx, new.alias, row.room, row.event.sender, row.event.origin_server_ts)
+
+
+def _insert_events(tx: Statements, rows: Sequence[EventRow]) -> None:
+    tx.execute(
+        "INSERT INTO events (position, room, event_id, type, state_key, depth, status, state_root, json, redacted_by,"
+        " thread, device, txn_path)"
+        " SELECT position, room, event_id, type, state_key, depth, status, state_root, convert_to(json, 'UTF8'),"
+        " redacted_by, thread, device, txn_path"
+        " FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::smallint[],"
+        " %s::bytea[], string_to_array(%s, E'\\n'), %s::bigint[], %s::text[], %s::bigint[], %s::text[])"
+        " AS event (position, room, event_id, type, state_key, depth, status, state_root, json, redacted_by, thread,"
+        " device, txn_path)",
+        (
+            [row.position for row in rows],
+            [row.room for row in rows],
+            [row.event.event_id for row in rows],
+            [storable(row.event.type) for row in rows],
+            [None if row.event.state_key is None else storable(row.event.state_key) for row in rows],
+            [row.event.depth for row in rows],
+            [int(row.status) for row in rows],
+            [row.state_root for row in rows],
+            json_lines([row.event.json for row in rows]),
+            [row.redacted_by for row in rows],
+            [row.thread for row in rows],
+            [row.device for row in rows],
+            [None if row.txn_path is None else storable(row.txn_path) for row in rows],
+        ),
+    )
+
+
+def _insert_nodes(tx: Statements, changed: _Changed) -> None:
+    nodes = {(row.room, node): data for row, changes in changed if changes.nodes for node, data in changes.nodes.items()}
+    if nodes:
+        tx.execute(
+            "INSERT INTO state_nodes (room, node, data) SELECT * FROM unnest(%s::bigint[], %s::bytea[], %s::bytea[])"
+            " ON CONFLICT DO NOTHING",
+            ([room for room, _ in nodes], [node for _, node in nodes], list(nodes.values())),
+        )
+
+
+def _insert_state_history(tx: Statements, rows: Sequence[EventRow]) -> None:
+    roots = [row for row in rows if row.room_root is not None]
+    if roots:
+        tx.execute(
+            "INSERT INTO state_history (room, position, state_root)"
+            " SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bytea[])",
+            ([row.room for row in roots], [row.position for row in roots], [row.room_root for row in roots]),
+        )
+
+
+def _insert_auth_edges(tx: Statements, changed: _Changed) -> None:
+    edges = [(row, changes.auth) for row, changes in changed if changes.auth is not None]
+    if edges:
+        tx.execute(
+            "INSERT INTO auth_edges (position, auth, rank) SELECT position, auth::bigint[], rank"
+            " FROM unnest(%s::bigint[], %s::text[], %s::integer[]) AS edge (position, auth, rank)",
+            ([row.position for row, _ in edges], [auth for _, auth in edges], [row.rank or 0 for row, _ in edges]),
+        )
+
+
+def _insert_relations(tx: Statements, changed: _Changed) -> None:
+    relations = [(*changes.relates_to, row.position) for row, changes in changed if changes.relates_to is not None]
+    if relations:
+        tx.execute(
+            "INSERT INTO relations (target, rel_type, position)"
+            " SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[])",
+            tuple(map(list, zip(*relations, strict=True))),
+        )
+
+
+def _apply_redactions(tx: Statements, changed: _Changed) -> None:
+    applied = [(row.position, changes.redaction) for row, changes in changed if changes.redaction is not None]
+    if not applied:
+        return
+    tx.execute(
+        "UPDATE events SET json = convert_to(redacted.json, 'UTF8'), redacted_by = redacted.redaction"
+        " FROM unnest(%s::bigint[], string_to_array(%s, E'\\n'), %s::bigint[]) AS redacted (position, json, redaction)"
+        " WHERE events.position = redacted.position",
+        (
+            [redaction.position for _, redaction in applied],
+            json_lines([redaction.event.json for _, redaction in applied]),
+            [position for position, _ in applied],
+        ),
+    )
+    related = [redaction for _, redaction in applied if redaction.relates_to is not None]
+    if related:
+        # What is redacted no longer relates to anything.
+        tx.execute(
+            "DELETE FROM relations USING unnest(%s::text[], %s::bigint[]) AS gone (target, position)"
+            " WHERE relations.target = gone.target AND relations.position = gone.position",
+            ([redaction.relates_to for redaction in related], [redaction.position for redaction in related]),
+        )
+
+
+def _write_memberships(tx: Statements, rows: Sequence[EventRow]) -> None:
+    changes = [(row, change) for row in rows for change in row.members]
+    if not changes:
+        return
+    newest = {(row.room, change.user_id): change for row, change in changes}
+    tx.execute(
+        "INSERT INTO memberships (room, user_id, membership, position)"
+        " SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::bigint[])"
+        " ON CONFLICT (room, user_id) DO UPDATE SET membership = excluded.membership, position = excluded.position,"
+        " is_forgotten = false",
+        (
+            [room for room, _ in newest],
+            [user_id for _, user_id in newest],
+            [change.membership for change in newest.values()],
+            [change.position for change in newest.values()],
+        ),
+    )
+    local = [(row, change) for row, change in changes if change.is_local]
+    if local:
+        tx.execute(
+            "INSERT INTO membership_changes (user_id, position, room, membership)"
+            " SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::text[])",
+            (
+                [change.user_id for _, change in local],
+                [row.position for row, _ in local],
+                [row.room for row, _ in local],
+                [change.membership for _, change in local],
+            ),
+        )
+
+
+def _write_summaries(tx: Statements, changed: _Changed) -> None:
+    summaries: dict[int, RoomSummary] = {row.room: c.summary for row, c in changed if c.summary is not None}
+    if not summaries:
+        return
+    shown = list(summaries.values())
+    tx.execute(
+        "INSERT INTO room_summaries (room, name, topic, avatar_url, canonical_alias, join_rule, history_visibility,"
+        " guest_access, room_type, encryption, joined_members, invited_members)"
+        " SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],"
+        " %s::text[], %s::text[], %s::text[], %s::integer[], %s::integer[])"
+        " ON CONFLICT (room) DO UPDATE SET name = excluded.name, topic = excluded.topic,"
+        " avatar_url = excluded.avatar_url, canonical_alias = excluded.canonical_alias, join_rule = excluded.join_rule,"
+        " history_visibility = excluded.history_visibility, guest_access = excluded.guest_access,"
+        " room_type = excluded.room_type, encryption = excluded.encryption,"
+        " joined_members = excluded.joined_members, invited_members = excluded.invited_members",
+        (
+            list(summaries),
+            [summary.name for summary in shown],
+            [summary.topic for summary in shown],
+            [summary.avatar_url for summary in shown],
+            [summary.canonical_alias for summary in shown],
+            [summary.join_rule for summary in shown],
+            [summary.history_visibility for summary in shown],
+            [summary.guest_access for summary in shown],
+            [summary.room_type for summary in shown],
+            [summary.encryption for summary in shown],
+            [summary.joined_members for summary in shown],
+            [summary.invited_members for summary in shown],
+        ),
+    )
+
+
+def _write_heads(tx: Statements, changed: _Changed) -> None:
+    heads: dict[int, RoomHead] = {row.room: changes.head for row, changes in changed if changes.head is not None}
+    if not heads:
+        return
+    newest = list(heads.values())
+    tx.execute(
+        "INSERT INTO room_heads (room, extremities, state_root, depth, position)"
+        " SELECT room, extremities::bigint[], state_root, depth, position"
+        " FROM unnest(%s::bigint[], %s::text[], %s::bytea[], %s::bigint[], %s::bigint[])"
+        " AS head (room, extremities, state_root, depth, position)"
+        " ON CONFLICT (room) DO UPDATE SET extremities = excluded.extremities, state_root = excluded.state_root,"
+        " depth = excluded.depth, position = excluded.position",
+        (
+            list(heads),
+            [head.extremities for head in newest],
+            [head.state_root for head in newest],
+            [head.depth for head in newest],
+            [head.position for head in newest],
+        ),
+    )
+
