@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import importlib.util
-import logging
 import os
 import shutil
 import signal
@@ -23,11 +22,12 @@ from urllib.parse import quote
 
 import psutil
 import psycopg2
+import structlog
 
 from storage.postgres_settings import ADMIN_CONF, DATABASE, USER, postgresql_conf
 from storage.run_as import RunAs, give, open_the_way, user_for
 
-logger = logging.getLogger(__name__)
+log = structlog.get_logger("storage.own_postgres")
 
 SOCKET_NAME = ".s.PGSQL.5432"
 LONGEST_SOCKET_PATH = 107
@@ -57,6 +57,7 @@ class OwnPostgres:
         self._folder = Path(os.path.realpath(folder))
         self._data = self._folder / "postgres"
         self._log = self._folder / "postgres.log"
+        self._log_begins_at = 0
         self._lock: IO[str] | None = None
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -108,10 +109,10 @@ class OwnPostgres:
         running = self.running()
         if running is not None:
             if running.ready and not settings_changed and _answers(running.socket_folder):
-                logger.info("PostgreSQL was still running (process %s) and is taken over", running.process_id)
+                log.info("PostgreSQL was still running and is taken over", process_id=running.process_id)
                 assert running.socket_folder is not None
                 return self._ready(running.socket_folder)
-            logger.info("PostgreSQL was still running (process %s) and is restarted", running.process_id)
+            log.info("PostgreSQL was still running and is restarted", process_id=running.process_id)
             self._stop_running(timeout_seconds)
         self._clear_leftovers(timeout_seconds)
         socket_folder = self._socket_folder(user)
@@ -124,7 +125,9 @@ class OwnPostgres:
             return
         for path in (programs / "postgres", self._data):
             for opened in open_the_way(path, user):
-                logger.warning("the user %s, who runs PostgreSQL, may now pass through %s", user.name, opened)
+                log.warning(
+                    "the user who runs PostgreSQL may now pass through a folder", user=user.name, folder=str(opened)
+                )
 
     def _initialise(self, programs: Path, user: RunAs | None) -> None:
         """Make the data beside its place and move it there when it is whole: a kill in between leaves no half."""
@@ -211,10 +214,11 @@ class OwnPostgres:
         command = [str(programs / "postgres"), "-D", str(self._data), "-k", str(socket_folder)]
         if self._log.exists() and self._log.stat().st_size > 16 * 1024 * 1024:
             self._log.replace(self._log.with_suffix(".log.old"))
-        with self._log.open("ab") as log:
+        with self._log.open("ab") as output:
+            self._log_begins_at = output.seek(0, os.SEEK_END)
             # A session of its own, so that Ctrl-C in a terminal stops Myelin first and Myelin stops PostgreSQL.
             self._child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **_as(user)
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, **_as(user)
             )
 
     def _wait_until_ready(self, timeout_seconds: float) -> None:
@@ -230,9 +234,9 @@ class OwnPostgres:
         raise OwnPostgresError(f"PostgreSQL was not ready after {timeout_seconds:.0f} s; {self._log} tells more")
 
     def _last_log_line(self) -> str:
-        with self._log.open("rb") as log:
-            log.seek(max(0, self._log.stat().st_size - 4096))
-            text = log.read().decode("utf-8", "replace")
+        with self._log.open("rb") as file:
+            file.seek(self._log_begins_at)
+            text = file.read(65536).decode("utf-8", "replace")
         fatal = [line for line in text.splitlines() if "FATAL:" in line]
         return fatal[-1].partition("FATAL:")[2].strip() if fatal else _last_line(text)
 
@@ -266,7 +270,7 @@ class OwnPostgres:
                 if running.socket_folder is not None:
                     _remove_temporary(running.socket_folder)
                 return True
-            logger.warning("PostgreSQL (process %s) does not stop on %s", running.process_id, wanted.name)
+            log.warning("PostgreSQL does not stop", process_id=running.process_id, signal=wanted.name)
         raise OwnPostgresError(f"PostgreSQL (process {running.process_id}) cannot be stopped")
 
     def _wait_until_gone(self, process_id: int, patience_seconds: float) -> bool:

@@ -1,0 +1,1 @@
+"""The admin's side: the commands of ./synctl, and what a data folder holds besides the database."""
