@@ -1,0 +1,110 @@
+"""The recent entries of the log in memory, for all who follow it live."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+
+from storage.rows import Entry
+
+CAPACITY_ENTRIES: Final = 20_000
+
+log: Final = structlog.get_logger("homeserver.log")
+
+Subscriber = Callable[[Sequence[Entry]], None]
+
+
+class Ring:
+    """The newest entries in order of their positions. Only the writer of the log publishes."""
+
+    def __init__(self, capacity_entries: int = CAPACITY_ENTRIES) -> None:
+        self.head = 0
+        """Position of the newest published entry."""
+        self._floor = 0
+        """All entries after this position are held."""
+        self._capacity = capacity_entries
+        self._entries: list[Entry] = []
+        self._positions: list[int] = []
+        self._rooms: dict[int, deque[Entry]] = {}
+        self._subscribers: list[Subscriber] = []
+
+    def begin(self, floor: int, head: int) -> None:
+        """At the start: between `floor` and `head` lie only lost entries of the ring; new ones come after `head`."""
+        self._floor, self.head = floor, head
+
+    def publish(self, entries: Sequence[Entry]) -> None:
+        """Take entries in and tell the subscribers. Their positions come after all before."""
+        if not entries:
+            return
+        for entry in entries:
+            self._entries.append(entry)
+            self._positions.append(entry.position)
+            room: int = getattr(entry, "room", 0)
+            if room:
+                held = self._rooms.get(room)
+                if held is None:
+                    held = self._rooms[room] = deque()
+                held.append(entry)
+        self.head = self._positions[-1]
+        # In big steps: cutting a list at its front costs its whole length.
+        if len(self._entries) > self._capacity + self._capacity // 4:
+            self._drop(len(self._entries) - self._capacity)
+        for subscriber in tuple(self._subscribers):
+            try:
+                subscriber(entries)
+            except Exception:  # one follower's mistake must not hold up the log
+                log.exception("a follower of the log failed")
+
+    def covers(self, position: int) -> bool:
+        """Whether all entries after this position are held."""
+        return position >= self._floor
+
+    def after(self, position: int) -> Sequence[Entry]:
+        """The entries after a position, oldest first. Complete only where `covers(position)`."""
+        if position >= self.head:
+            return ()
+        return self._entries[bisect_right(self._positions, position) :]
+
+    def room_after(self, room: int, position: int) -> list[Entry]:
+        """The entries of a room (events, receipts, typing) after a position, oldest first."""
+        held = self._rooms.get(room)
+        if held is None or held[-1].position <= position:
+            return []
+        newest_first = []
+        for entry in reversed(held):
+            if entry.position <= position:
+                break
+            newest_first.append(entry)
+        newest_first.reverse()
+        return newest_first
+
+    def room_last(self, room: int) -> int:
+        """Position of the newest entry of a room; 0 if none is held."""
+        held = self._rooms.get(room)
+        return held[-1].position if held else 0
+
+    def subscribe(self, callback: Subscriber) -> Callable[[], None]:
+        """Call back once for every published batch, in the reactor. Answers with a function that ends it."""
+        self._subscribers.append(callback)
+
+        def end() -> None:
+            if callback in self._subscribers:
+                self._subscribers.remove(callback)
+
+        return end
+
+    def _drop(self, number: int) -> None:
+        for entry in self._entries[:number]:
+            room: int = getattr(entry, "room", 0)
+            if room:
+                held = self._rooms[room]
+                held.popleft()
+                if not held:
+                    del self._rooms[room]
+        self._floor = self._positions[number - 1]
+        del self._entries[:number]
+        del self._positions[:number]

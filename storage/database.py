@@ -1,0 +1,275 @@
+"""The way to PostgreSQL: functions that take a cursor run in a few threads of their own, off the reactor.
+
+One hop a function, never one a statement. A lost connection is opened again; whoever waits longer than its
+patience gets DatabaseUnavailable. The log has a connection of its own, see storage/log_connection.py.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
+
+import psycopg2
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
+from twisted.internet.defer import Deferred
+
+from storage import migrate
+from storage.connection import is_lost, is_passing, may_go_through_again, with_defaults
+
+__all__ = ["CommitUnknown", "Cursor", "Database", "DatabaseUnavailable", "StatementCounts"]
+
+PATIENCE_S: Final = 10.0
+FIRST_PAUSE_S: Final = 0.05
+LONGEST_PAUSE_S: Final = 1.0
+MAX_TRIES: Final = 6
+"""For transactions that lose against others."""
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class DatabaseUnavailable(Exception):
+    """PostgreSQL did not answer within the patience. The request may be repeated later."""
+
+
+class CommitUnknown(Exception):
+    """The connection broke during COMMIT: the change may or may not have been made."""
+
+
+class CallsFromThreads(Protocol):
+    """The one method of the reactor that worker threads use."""
+
+    def callFromThread(self, call: Callable[..., object], *args: object) -> object:
+        """Run a call in the reactor's thread."""
+        ...
+
+
+@dataclass(slots=True)
+class StatementCounts:
+    """How many statements were sent: by readers, by writing transactions (without BEGIN and COMMIT), by the log."""
+
+    read: int = 0
+    write: int = 0
+    log: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.read + self.write + self.log
+
+
+@dataclass(slots=True)
+class _Job:
+    work: Callable[[Cursor], Any]
+    writes: bool
+    answer: Deferred[Any]
+    deadline_s: float
+    context: contextvars.Context
+
+
+class Database:
+    """Connections to one PostgreSQL database."""
+
+    def __init__(
+        self,
+        dsn: str,
+        reactor: CallsFromThreads,
+        *,
+        pool_size: int = 4,
+        server_name: str | None = None,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        self.dsn = with_defaults(dsn)
+        self.patience_s = patience_s
+        self._reactor = reactor
+        self._server_name = server_name
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._pool_size = pool_size
+        self._workers: list[_Worker] = []
+        self._log_statements = 0
+
+    async def start(self) -> None:
+        """Bring the schema up to date and open the pool. Raises migrate.UnusableDatabase, which says what to do."""
+        self._start_worker()
+        await self.in_thread(migrate.prepare, self.dsn, self._server_name, self.patience_s)
+        while len(self._workers) < self._pool_size:
+            self._start_worker()
+
+    async def stop(self) -> None:
+        """Finish what was asked for, then close the connections."""
+        for _ in self._workers:
+            self._jobs.put(None)
+        stopped: Deferred[None] = Deferred()
+
+        def join() -> None:
+            for worker in self._workers:
+                worker.join()
+            self._reactor.callFromThread(stopped.callback, None)
+
+        threading.Thread(target=join, name="database-stop", daemon=True).start()
+        await stopped
+
+    def read(
+        self, function: Callable[Concatenate[Cursor, _P], _T], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Deferred[_T]:
+        """Run `function(tx, …)` in a thread: each statement for itself, none may write. Repeated on a lost connection."""
+        return self._submit(lambda tx: function(tx, *args, **kwargs), writes=False)
+
+    def write(
+        self, function: Callable[Concatenate[Cursor, _P], _T], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Deferred[_T]:
+        """Run `function(tx, …)` as one transaction. Repeated after deadlocks, and connections lost before COMMIT."""
+        return self._submit(lambda tx: function(tx, *args, **kwargs), writes=True)
+
+    @property
+    def statements(self) -> StatementCounts:
+        """Statements sent so far."""
+        return StatementCounts(
+            sum(worker.read_statements for worker in self._workers),
+            sum(worker.write_statements for worker in self._workers),
+            self._log_statements,
+        )
+
+    def count_log_statements(self, number: int) -> None:
+        """The log tells how many statements it sent."""
+        self._log_statements += number
+
+    def _submit(self, work: Callable[[Cursor], _T], *, writes: bool) -> Deferred[_T]:
+        answer: Deferred[_T] = Deferred()
+        self._jobs.put(_Job(work, writes, answer, time.monotonic() + self.patience_s, contextvars.copy_context()))
+        return answer
+
+    def _start_worker(self) -> None:
+        worker = _Worker(self.dsn, self._jobs, self._reactor, len(self._workers))
+        self._workers.append(worker)
+        worker.start()
+
+    def in_thread(self, function: Callable[..., _T], *args: object) -> Deferred[_T]:
+        """Run something that needs no connection of the pool, in a thread."""
+        answer: Deferred[_T] = Deferred()
+
+        def run() -> None:
+            try:
+                self._reactor.callFromThread(answer.callback, function(*args))
+            except Exception as error:  # noqa: BLE001 -- handed to the one who waits
+                self._reactor.callFromThread(answer.errback, error)
+
+        threading.Thread(target=run, name="database-start", daemon=True).start()
+        return answer
+
+
+class _Worker(threading.Thread):
+    """A thread with one connection. Sessions are read-only, but for the transactions of `write`."""
+
+    def __init__(
+        self, dsn: str, jobs: queue.SimpleQueue[_Job | None], reactor: CallsFromThreads, number: int
+    ) -> None:
+        super().__init__(name=f"database-{number}", daemon=True)
+        self.read_statements = 0
+        self.write_statements = 0
+        self._dsn = with_defaults(dsn, "-c default_transaction_read_only=on")
+        self._jobs = jobs
+        self._reactor = reactor
+        self._connection: Connection | None = None
+        self._cursor: _CountingCursor | None = None
+        self._away = False
+
+    def run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            self._do(job)
+        self._close()
+
+    def _do(self, job: _Job) -> None:
+        try:
+            result = job.context.run(self._until_done, job)
+        except Exception as error:  # noqa: BLE001 -- handed to the one who waits
+            self._reactor.callFromThread(job.answer.errback, error)
+        else:
+            self._reactor.callFromThread(job.answer.callback, result)
+
+    def _until_done(self, job: _Job) -> object:
+        pause_s = FIRST_PAUSE_S
+        tries = 0
+        while True:
+            if self._away and time.monotonic() > job.deadline_s:
+                raise DatabaseUnavailable("the database does not answer")
+            try:
+                tx = self._open()
+                result = self._transaction(tx, job.work) if job.writes else job.work(tx)
+            except CommitUnknown:
+                self._close()
+                raise
+            except psycopg2.Error as error:
+                if is_lost(self._connection, error):
+                    self._close()
+                    self._away = True
+                elif may_go_through_again(error):
+                    tries += 1
+                    if tries >= MAX_TRIES:
+                        raise
+                elif not is_passing(error):
+                    raise
+                if time.monotonic() + pause_s > job.deadline_s:
+                    raise DatabaseUnavailable("the database does not answer") from error
+                time.sleep(pause_s)
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            else:
+                self._away = False
+                self._count(tx, job.writes)
+                return result
+
+    def _transaction(self, tx: _CountingCursor, work: Callable[[Cursor], object]) -> object:
+        tx.execute_uncounted("BEGIN READ WRITE")
+        try:
+            result = work(tx)
+        except BaseException:
+            if not tx.connection.closed:
+                tx.execute_uncounted("ROLLBACK")
+            raise
+        try:
+            tx.execute_uncounted("COMMIT")
+        except psycopg2.Error as error:
+            if is_lost(self._connection, error):
+                raise CommitUnknown("the connection to the database broke during COMMIT") from error
+            raise
+        return result
+
+    def _open(self) -> _CountingCursor:
+        if self._cursor is None:
+            self._connection = psycopg2.connect(self._dsn)
+            self._connection.autocommit = True
+            self._cursor = self._connection.cursor(cursor_factory=_CountingCursor)
+        return self._cursor
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+        self._cursor = None
+
+    def _count(self, tx: _CountingCursor, writes: bool) -> None:
+        if writes:
+            self.write_statements += tx.sent
+        else:
+            self.read_statements += tx.sent
+        tx.sent = 0
+
+
+class _CountingCursor(Cursor):
+    """A cursor that counts the statements it sends."""
+
+    sent = 0
+
+    def execute(self, query: Any, vars: Any = None) -> None:
+        self.sent += 1
+        super().execute(query, vars)
+
+    def execute_uncounted(self, query: str) -> None:
+        """For what frames a transaction."""
+        super().execute(query)
