@@ -159,7 +159,7 @@ def _changed(
 ) -> tuple[int, Subtree]:
     """Number of entries and contents of a subtree after the changes.
 
-    Stores what is below, not the subtree's own node: that is for the caller, who knows whether it stays a node of its own.
+    Stores what is below, not the subtree's own node: that is for the caller, who knows whether it stays a node at all.
     """
     old_id, count = old
     node = load(old_id) if count else b""

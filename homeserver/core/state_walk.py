@@ -1,4 +1,4 @@
-"""Walks over many entries of the state trie: all of them, the difference of states, the nodes that such walks will want.
+"""Walks over many entries of the state trie: all of them, the difference of states, and the nodes such walks will want.
 
 Use them through `state_trie`. All of them go only into subtrees that matter to the answer.
 """
