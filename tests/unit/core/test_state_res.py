@@ -87,7 +87,7 @@ class Story:
 
     def power(self, state: dict[Key, EventId], sender: UserId, users: Mapping[UserId, int], time: int) -> None:
         levels: JsonObject = {} if self.rules.infinite_creators else {USERS[0]: 100}
-        levels.update(users)
+        levels.update({str(user): level for user, level in users.items()})
         self.add(state, sender, "m.room.power_levels", "", {"users": levels, "state_default": 0}, time)
 
     def step(self, state: dict[Key, EventId], step: Step) -> None:
