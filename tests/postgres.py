@@ -1,0 +1,195 @@
+"""PostgreSQL for tests: one server a test session (and worker of it), and databases with Myelin's schema, quickly made.
+
+    def test_something(fresh_database: FreshDatabase) -> None:
+        dsn = fresh_database()
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, TypedDict
+
+import psycopg2
+import pytest
+
+from storage import migrate
+from storage.own_postgres import programs_folder
+from storage.run_as import RunAs, give, open_the_way, user_for
+
+FreshDatabase = Callable[[], str]
+
+TEMPLATE: Final = "myelin_template"
+SUPERUSER: Final = "myelin"
+START_TIMEOUT_S: Final = 60.0
+
+_SETTINGS: Final = (
+    # Without fsync the crash of a process loses nothing, only one of the machine does.
+    "fsync=off",
+    "full_page_writes=off",
+    "wal_level=minimal",
+    "max_wal_senders=0",
+    "listen_addresses=",
+    "shared_buffers=32MB",
+    "max_connections=200",
+    "jit=off",
+    "timezone=UTC",
+    "log_min_messages=fatal",
+)
+
+
+class _Identity(TypedDict, total=False):
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+class TestServer:
+    """A PostgreSQL in a temporary folder, reached through a socket there."""
+
+    __test__ = False
+
+    def __init__(self, programs: Path) -> None:
+        self._programs = programs
+        self._folder = Path(tempfile.mkdtemp(prefix="myelin-test-"))
+        self._data = self._folder / "data"
+        self._user: RunAs | None = user_for(self._folder)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._databases = 0
+        self._has_template = False
+        if self._user is not None:
+            open_the_way(programs / "postgres", self._user)
+            give(self._folder, self._user)
+        how = ("-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+        self._run("initdb", "-D", str(self._data), *how)
+
+    def start(self) -> None:
+        """Start, or start again, and wait until it answers."""
+        with (self._folder / "log").open("ab") as output:
+            self._process = subprocess.Popen(
+                [
+                    str(self._programs / "postgres"),
+                    *("-D", str(self._data), "-k", str(self._folder)),
+                    *(word for setting in _SETTINGS for word in ("-c", setting)),
+                ],
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+                cwd="/",
+                start_new_session=True,
+                **self._identity(),
+            )
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while True:
+            try:
+                psycopg2.connect(self.dsn("postgres")).close()
+            except psycopg2.OperationalError:
+                if time.monotonic() > deadline_s or self._process.poll() is not None:
+                    raise RuntimeError(f"PostgreSQL did not start: {(self._folder / 'log').read_text()}") from None
+                time.sleep(0.02)
+            else:
+                return
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop: SIGINT ends all sessions in order, SIGQUIT is as hard as a crash."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.send_signal(how)
+            process.wait()
+
+    def crash(self) -> None:
+        """Stop without any farewell; the next start has to recover."""
+        self.stop(signal.SIGQUIT)
+
+    def remove(self) -> None:
+        """Stop and delete everything."""
+        self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def dsn(self, database: str) -> str:
+        """How to reach a database."""
+        return f"host={self._folder} user={SUPERUSER} dbname={database}"
+
+    def empty_database(self) -> str:
+        """A database without any table."""
+        return self._create("template0")
+
+    def fresh_database(self) -> str:
+        """A database with Myelin's schema, and nothing in it."""
+        if not self._has_template:
+            self._execute(f"CREATE DATABASE {TEMPLATE} TEMPLATE template0")
+            migrate.prepare(self.dsn(TEMPLATE), None, 10.0)
+            self._has_template = True
+        return self._create(TEMPLATE)
+
+    def _create(self, template: str) -> str:
+        self._databases += 1
+        name = f"test_{self._databases}"
+        self._execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return self.dsn(name)
+
+    def _execute(self, sql: str) -> None:
+        with contextlib.closing(psycopg2.connect(self.dsn("postgres"))) as connection:
+            connection.autocommit = True
+            with connection.cursor() as tx:
+                tx.execute(sql)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [str(self._programs / program), *arguments], capture_output=True, cwd="/", check=False, **self._identity()
+        )
+        if done.returncode:
+            raise RuntimeError(f"{program} failed: {done.stderr.decode(errors='replace')}")
+
+    def _identity(self) -> _Identity:
+        if self._user is None:
+            return {}
+        return {"user": self._user.user_id, "group": self._user.group_id, "extra_groups": []}
+
+
+def installed_programs() -> dict[str, Path]:
+    """PostgreSQL's programs by version: the ones that come with Myelin, and others that the machine has."""
+    folders = [programs_folder(), *Path("/usr/lib/postgresql").glob("*/bin"), *Path("/opt").glob("postgresql*/bin")]
+    found: dict[str, Path] = {}
+    for folder in folders:
+        if (folder / "postgres").exists() and (folder / "initdb").exists():
+            answer = subprocess.run([str(folder / "postgres"), "--version"], capture_output=True, text=True, check=True)
+            found.setdefault(answer.stdout.split()[2].split(".")[0], folder)
+    return found
+
+
+@contextlib.contextmanager
+def running(programs: Path) -> Iterator[TestServer]:
+    """A server that is removed at the end."""
+    server = TestServer(programs)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[TestServer]:
+    """The server that the tests of a session share. Do not stop it; `restartable_postgres` is for that."""
+    with running(programs_folder()) as server:
+        yield server
+
+
+@pytest.fixture
+def fresh_database(postgres: TestServer) -> FreshDatabase:
+    """Makes databases with the schema; each call another one."""
+    return postgres.fresh_database
+
+
+@pytest.fixture
+def restartable_postgres() -> Iterator[TestServer]:
+    """A server of the test's own, to be stopped, killed and started at will."""
+    with running(programs_folder()) as server:
+        yield server

@@ -1,0 +1,36 @@
+"""Runs coroutines on a reactor of their own, so that tests need no global one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.epollreactor import EPollReactor
+from twisted.python.failure import Failure
+
+_T = TypeVar("_T")
+
+
+def run_on_reactor(story: Callable[[EPollReactor], Coroutine[Deferred[Any], Any, _T]]) -> _T:
+    """Make a reactor, run `story(reactor)` on it to its end, and answer with its result. Errors are raised here."""
+    reactor = EPollReactor()  # type: ignore[no-untyped-call]  # Twisted has no types here
+    results: list[_T | Failure] = []
+
+    def end(result: _T | Failure) -> None:
+        results.append(result)
+        reactor.stop()
+
+    def begin() -> None:
+        Deferred.fromCoroutine(story(reactor)).addBoth(end)
+
+    reactor.callWhenRunning(begin)
+    reactor.run(installSignalHandlers=False)
+    # What a reactor that is only stopped, not ended with its process, would keep open.
+    for reader in tuple(reactor._internalReaders):
+        reader.connectionLost(Failure(ConnectionError("the reactor has stopped")))  # type: ignore[no-untyped-call]
+    reactor._poller.close()
+    result = results[0]
+    if isinstance(result, Failure):
+        result.raiseException()
+    return result
