@@ -7,16 +7,17 @@ as long as it runs, so that a second one cannot start there.
 from __future__ import annotations
 
 import argparse
+import os
 import signal
-import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from config.load import BadConfig, load
-from config.settings import Listener, Settings
+from config.settings import Settings
 from homeserver.cli.data_folder import AlreadyRuns, DataFolder, Hold
 from homeserver.cli.keys import KeyProblem, make_missing
+from homeserver.ports import PortTaken, check_port
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,10 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1
 
 
-class PortTaken(Exception):
-    """A listener's port cannot be had; the text says what to do."""
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m homeserver", description="Run a Myelin homeserver in the foreground."
@@ -57,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
 def _serve(settings: Settings, folder: DataFolder, asked: argparse.Namespace) -> int:
     for listener in settings.listeners:
         check_port(listener)
+    os.umask(0o077)  # logs and media are nobody else's business
     made = make_missing(settings, folder.admin_secret)
 
     import structlog
@@ -80,20 +78,6 @@ def _serve(settings: Settings, folder: DataFolder, asked: argparse.Namespace) ->
         log.error("the server stopped on an error", exc_info=problem)
         print(f"the server stopped on an error: {problem}", file=sys.stderr)
         return 1
-
-
-def check_port(listener: Listener) -> None:
-    """Raise PortTaken unless a listener can open its port now."""
-    family = socket.AF_INET6 if ":" in listener.bind else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((listener.bind, listener.port))
-        except OSError as problem:
-            raise PortTaken(
-                f"cannot listen on {listener.bind} port {listener.port} ({problem.strerror}): "
-                f"stop what uses it, or change it under `listeners` in the config"
-            ) from problem
 
 
 if __name__ == "__main__":

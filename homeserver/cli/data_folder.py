@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from homeserver import __version__
+
 CONFIG_NAME = "myelin.yaml"
 
 
@@ -81,6 +83,10 @@ class DataFolder:
                 time.sleep(0.01)  # it has the lock and writes its number in this moment
         return None
 
+    def running_version(self) -> str:
+        """The version of the server that runs here, which may be older than this checkout."""
+        return self.lock_file.read_text("utf-8").strip()
+
     def running_seconds(self) -> float:
         """How long the server has been running."""
         return time.time() - self.pid_file.stat().st_mtime
@@ -107,6 +113,9 @@ class Hold:
                     raise AlreadyRuns(self._folder.path, self._folder.process_id()) from None
                 time.sleep(0.01)
         self._lock = lock
+        lock.truncate(0)
+        lock.write(f"{__version__}\n")
+        lock.flush()
         self._folder.pid_file.write_text(f"{os.getpid()}\n", "utf-8")
         return self
 
