@@ -11,6 +11,7 @@ import platform
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -44,11 +45,15 @@ def main() -> int:
     failures: list[str] = []
     begin = time.monotonic()
     for name in [options.only] if options.only else ["myelin", *options.against]:
-        results[name] = _bench(name, options, failures)
+        try:
+            results[name] = _bench(name, options, failures)
+        except (OSError, RuntimeError, subprocess.SubprocessError) as problem:
+            failures.append(f"{name} could not be run: {problem}")
     if options.baseline is not None:
         _add_baseline(options.baseline, results)
     print(_heading(options, time.monotonic() - begin))
-    print(render(results))
+    if results:
+        print(render(results))
     reached, judged = count_verdicts(results)
     if judged:
         print(f"\n{reached} of {judged} targets reached")
