@@ -14,6 +14,9 @@ from homeserver.core.canonical_json import JsonObject, JsonValue
 from homeserver.core.event import Event
 from homeserver.core.property_path import Path, parse_path, select
 
+MAX_WILDCARDS = 100
+"""How many wildcards a list of types may hold: each one is asked for every event."""
+
 
 class FilterError(ValueError):
     """The filter is malformed. Its text is for the client: M_BAD_JSON for a body, M_INVALID_PARAM for a parameter."""
@@ -299,6 +302,8 @@ def _types(json: JsonObject, key: str, where: str) -> TypePatterns | None:
     texts = _texts(json, key, where)
     if texts is None:
         return None
+    if sum("*" in text for text in texts) > MAX_WILDCARDS:
+        raise FilterError(f"{_name(where, key)} may hold at most {MAX_WILDCARDS} types with a wildcard.")
     return TypePatterns(
         exact=frozenset(text for text in texts if "*" not in text),
         patterns=tuple(glob.whole(text, question_mark=False) for text in texts if "*" in text),

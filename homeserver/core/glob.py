@@ -32,6 +32,10 @@ def whole(pattern: str, *, question_mark: bool = True) -> Matcher:
     """
     if "*" not in pattern and not (question_mark and "?" in pattern):
         return pattern.__eq__
+    if pattern.count("*") == 1 and not (question_mark and "?" in pattern):
+        start, end = pattern.split("*")
+        length = len(start) + len(end)
+        return lambda text: len(text) >= length and text.startswith(start) and text.endswith(end)
     first, *middle = (_piece(piece, question_mark) for piece in pattern.split("*"))
     if not middle:
         return _match(rf"{first}\Z")

@@ -9,48 +9,49 @@ Specification: Client-Server API, "Rate limiting" (429, M_LIMIT_EXCEEDED, retry_
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NewType
 
-Bucket = NewType("Bucket", float)
-"""The time in milliseconds at which the bucket is full again."""
+Bucket = NewType("Bucket", int)
+"""The time in microseconds at which the bucket is full again. A whole number, so that sums are exact."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """How many requests may come in the long run, and how many at once."""
+    """How many requests may come in the long run (up to a million a second), and how many at once."""
 
     per_second: float
     burst: int
+    interval_us: int = field(init=False)
+    """The time in which one request comes back."""
 
     def __post_init__(self) -> None:
-        if not (0 < self.per_second < math.inf) or self.burst < 1:
+        if not (0 < self.per_second <= 1_000_000) or self.burst < 1:
             raise ValueError("a rate limit needs a positive number per second and a burst of at least one")
+        object.__setattr__(self, "interval_us", math.ceil(1_000_000 / self.per_second))
 
 
-def spend(bucket: Bucket | None, limit: Limit, now_ms: float, cost: float = 1) -> tuple[Bucket, int | None]:
+def spend(bucket: Bucket | None, limit: Limit, now_ms: int, cost: float = 1) -> tuple[Bucket, int | None]:
     """Take a request out of the bucket (None: a full one).
 
     Returns the bucket, and None if the request may pass, or the milliseconds after which it may be tried again; a
     refused request costs nothing. A cost above the burst counts as the burst, or it could never pass.
     """
-    interval_ms = 1000 / limit.per_second
-    room_ms = limit.burst * interval_ms
-    full_at_ms = now_ms if bucket is None or bucket < now_ms else float(bucket)
+    now_us = now_ms * 1000
+    latest_us = now_us + limit.burst * limit.interval_us
+    full_at_us = now_us if bucket is None or bucket < now_us else int(bucket)
     # A clock that was set back must not lock anybody out for longer than an empty bucket does.
-    full_at_ms = min(full_at_ms, now_ms + room_ms)
-    wanted_ms = full_at_ms + min(cost, limit.burst) * interval_ms
-    wait_ms = wanted_ms - (now_ms + room_ms)
-    # Sums of fractions are off by tiny amounts, which must not turn the last request of a burst away.
-    if wait_ms > 1e-3:
-        return Bucket(full_at_ms), math.ceil(wait_ms)
-    return Bucket(wanted_ms), None
+    full_at_us = min(full_at_us, latest_us)
+    wanted_us = full_at_us + math.ceil(min(cost, limit.burst) * limit.interval_us)
+    if wanted_us > latest_us:
+        return Bucket(full_at_us), -((latest_us - wanted_us) // 1000)  # rounded up
+    return Bucket(wanted_us), None
 
 
-def is_full(bucket: Bucket, now_ms: float) -> bool:
+def is_full(bucket: Bucket, now_ms: int) -> bool:
     """Whether a bucket is as good as none, so that it need not be kept."""
-    return bucket <= now_ms
+    return bucket <= now_ms * 1000
 
 
 LOGIN_BY_ADDRESS = "login_by_address"

@@ -13,10 +13,11 @@ from types import MappingProxyType
 
 from homeserver.core import glob
 from homeserver.core.canonical_json import JsonObject, JsonValue
+from homeserver.core.property_path import Path, parse_path
 from homeserver.core.push.default_rules import THE_USER
 from homeserver.core.push.facts import EventFacts, Person, PersonalCheck, SharedCheck
 
-BODY = "content.body"
+BODY = ("content", "body")
 
 _MEMBER_COUNT = re.compile(r"(==|<=|>=|<|>)?([0-9]{1,15})")
 _COMPARE: Mapping[str, Callable[[int, int], bool]] = MappingProxyType(
@@ -38,11 +39,11 @@ def shared_check(condition: JsonObject) -> SharedCheck:
         return never
     if kind == "event_match":
         pattern = condition.get("pattern")
-        return event_match(key, pattern) if isinstance(pattern, str) else never
+        return event_match(parse_path(key), pattern) if isinstance(pattern, str) else never
     if kind == "event_property_is" and "value" in condition:
-        return _property_is(key, condition["value"])
+        return _property_is(parse_path(key), condition["value"])
     if kind == "event_property_contains" and "value" in condition:
-        return _property_contains(key, condition["value"])
+        return _property_contains(parse_path(key), condition["value"])
     if kind == "sender_notification_permission":
         return lambda facts: facts.room.sender_may_notify(key)
     return never
@@ -58,11 +59,12 @@ def personal_check(condition: JsonObject, *, default: bool) -> PersonalCheck | N
         return contains_display_name
     if not default or not isinstance(key, str):
         return None
+    path = parse_path(key)
     # A user ID is not a pattern and its case matters, although patterns in general ignore case.
     if kind == "event_match" and condition.get("pattern") == THE_USER:
-        return lambda facts, person: facts.value(key) == person.user_id
+        return lambda facts, person: facts.value(path) == person.user_id
     if kind == "event_property_contains" and condition.get("value") == THE_USER:
-        return lambda facts, person: _holds(facts.value(key), person.user_id)
+        return lambda facts, person: _holds(facts.value(path), person.user_id)
     return None
 
 
@@ -71,25 +73,26 @@ def concerns_any_user(condition: JsonObject) -> SharedCheck | None:
     kind, key = condition.get("kind"), condition.get("key")
     if not isinstance(key, str):
         return None
+    path = parse_path(key)
     if kind == "event_match" and condition.get("pattern") == THE_USER:
-        return lambda facts: isinstance(facts.value(key), str)
+        return lambda facts: isinstance(facts.value(path), str)
     if kind == "event_property_contains" and condition.get("value") == THE_USER:
-        return lambda facts: isinstance(values := facts.value(key), list) and bool(values)
+        return lambda facts: isinstance(values := facts.value(path), list) and bool(values)
     return None
 
 
-def event_match(key: str, pattern: str) -> SharedCheck:
-    """The text at `key` fits the glob, whatever its case; in the body of a message some words of it have to fit."""
+def event_match(path: Path, pattern: str) -> SharedCheck:
+    """The text at `path` fits the glob, whatever its case; in the body of a message some words of it have to fit."""
     pattern = pattern.lower()
-    if key == BODY:
+    if path == BODY:
         fits = glob.within_words(pattern)
     elif not glob.has_wildcard(pattern):
-        return lambda facts: facts.lowered(key) == pattern
+        return lambda facts: facts.lowered(path) == pattern
     else:
         fits = glob.whole(pattern)
 
     def check(facts: EventFacts) -> bool:
-        text = facts.lowered(key)
+        text = facts.lowered(path)
         return text is not None and fits(text)
 
     return check
@@ -103,23 +106,23 @@ def contains_display_name(facts: EventFacts, person: Person) -> bool:
     return glob.contains_words(body, person.display_name.lower())
 
 
-def _property_is(key: str, value: JsonValue) -> SharedCheck:
+def _property_is(path: Path, value: JsonValue) -> SharedCheck:
     if not _is_simple(value):
         return never
     value_type = type(value)
 
     def check(facts: EventFacts) -> bool:
-        found = facts.value(key)
+        found = facts.value(path)
         # The types must agree: in Python True == 1, in JSON it is not.
         return type(found) is value_type and found == value
 
     return check
 
 
-def _property_contains(key: str, value: JsonValue) -> SharedCheck:
+def _property_contains(path: Path, value: JsonValue) -> SharedCheck:
     if not _is_simple(value):
         return never
-    return lambda facts: _holds(facts.value(key), value)
+    return lambda facts: _holds(facts.value(path), value)
 
 
 def _holds(values: object, value: JsonValue) -> bool:

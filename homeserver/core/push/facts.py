@@ -10,7 +10,7 @@ from typing import Protocol
 
 from homeserver.core.canonical_json import JsonObject, JsonValue
 from homeserver.core.event import Event
-from homeserver.core.property_path import Absent, parse_path, value_at
+from homeserver.core.property_path import Absent, Path, value_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,25 +83,25 @@ class EventFacts:
         self.room_id: str = event.room_id
         self.sender: str = event.sender
         self._json: JsonObject | None = None
-        self._values: dict[str, JsonValue | Absent] = {}
-        self._lowered: dict[str, str | None] = {}
+        self._values: dict[Path, JsonValue | Absent] = {}
+        self._lowered: dict[Path, str | None] = {}
         self._narrowed: dict[Narrowing, tuple[CompiledRule, ...]] = {}
 
-    def value(self, key: str) -> JsonValue | Absent:
-        """The property at this dot-separated path, or ABSENT."""
+    def value(self, path: Path) -> JsonValue | Absent:
+        """The property at this path, or ABSENT."""
         try:
-            return self._values[key]
+            return self._values[path]
         except KeyError:
-            value = self._values[key] = value_at(self._as_json(), parse_path(key))
+            value = self._values[path] = value_at(self._as_json(), path)
             return value
 
-    def lowered(self, key: str) -> str | None:
+    def lowered(self, path: Path) -> str | None:
         """The property at this path in lower case, or None if it is not a text."""
         try:
-            return self._lowered[key]
+            return self._lowered[path]
         except KeyError:
-            value = self.value(key)
-            lowered = self._lowered[key] = value.lower() if isinstance(value, str) else None
+            value = self.value(path)
+            lowered = self._lowered[path] = value.lower() if isinstance(value, str) else None
             return lowered
 
     def narrowed(self, plan: Narrowing) -> tuple[CompiledRule, ...]:

@@ -10,13 +10,17 @@ Specification: Client-Server API, "Push notifications" and `/_matrix/client/v3/p
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from homeserver.core.canonical_json import JsonObject, JsonValue
 from homeserver.core.push.default_rules import DEFAULT_RULES, KINDS, MASTER, THE_USER
 
-MAX_RULES_PER_KIND = 5_000
-MAX_CONDITIONS = 100
-MAX_PATTERN_LENGTH = 2_000
+# Rules are asked for every event. Those for a room or a sender are found by a look-up, so there may be many.
+MAX_RULES: Mapping[str, int] = MappingProxyType(
+    {"override": 2_000, "content": 500, "room": 10_000, "sender": 10_000, "underride": 500}
+)
+MAX_CONDITIONS = 50
+MAX_PATTERN_LENGTH = 500
 MAX_RULE_ID_LENGTH = 1_000
 
 _MEMBER_COUNT = re.compile(r"(==|<=|>=|<|>)?[0-9]{1,15}")
@@ -220,8 +224,8 @@ def put_rule(ruleset: Ruleset, rule: Rule, *, before: str | None = None, after: 
     place = next((index for index, old in enumerate(own) if old.rule_id == rule.rule_id), None)
     if place is not None:
         rule = replace(rule, enabled=own.pop(place).enabled)
-    elif len(own) >= MAX_RULES_PER_KIND:
-        raise RuleError(f"You have {MAX_RULES_PER_KIND} push rules of this kind, which is the most there can be.")
+    elif len(own) >= MAX_RULES[rule.kind]:
+        raise RuleError(f"You have {MAX_RULES[rule.kind]} push rules of this kind, which is the most there can be.")
     neighbour = before if before is not None else after
     if neighbour is None or (neighbour == rule.rule_id and place is not None):
         own.insert(place or 0, rule)

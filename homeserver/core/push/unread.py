@@ -6,7 +6,6 @@ Positions are places in one order of all events of the server. Specification: Cl
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from homeserver.core.ids import EventId
 from homeserver.core.receipts import MAIN, READ, READ_PRIVATE
@@ -71,7 +70,7 @@ class UnreadCounts:
     """The counts of a room. Threads without unread notifications are left out."""
 
     main: Count = NONE
-    threads: Mapping[EventId, Count] = MappingProxyType({})
+    threads: Mapping[EventId, Count] = field(default_factory=dict)
 
     @property
     def room(self) -> Count:
