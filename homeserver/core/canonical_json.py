@@ -18,6 +18,8 @@ JsonObject: TypeAlias = dict[str, JsonValue]
 
 MAX_INTEGER: Final = 2**53 - 1
 MAX_NESTING: Final = 100
+# What others send us wraps events, whose contents may have all the levels of MAX_NESTING, in a few levels more.
+MAX_FEDERATION_NESTING: Final = MAX_NESTING + 10
 
 _decoder: Final = msgspec.json.Decoder()
 _encoder: Final = msgspec.json.Encoder(order="sorted")

@@ -1,0 +1,330 @@
+"""The authorisation rules beyond what the vectors have: create events, auth_events, third-party invites, levels."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from homeserver.core.auth import (
+    PowerLevels,
+    Rejected,
+    check,
+    check_auth_events,
+    creators_of,
+    needed_auth_keys,
+)
+from homeserver.core.canonical_json import JsonObject, JsonValue
+from homeserver.core.event import Event
+from homeserver.core.redaction import takes_effect
+from homeserver.core.room_rules import ROOM_RULES
+from homeserver.core.signatures import SigningKey, sign_json
+from tests.unit.core.building import ALICE, BOB, CAROL, Workshop, room
+
+VERSIONS = list(ROOM_RULES)
+INVITE_KEY = SigningKey("0", b"i" * 32)
+
+
+@pytest.fixture(params=VERSIONS)
+def version(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def refused(event: Event, state: dict[tuple[str, str], Event]) -> str:
+    with pytest.raises(Rejected) as refusal:
+        check(event, state)
+    return refusal.value.reason
+
+
+def test_a_room_can_be_made_and_used(version: str) -> None:
+    made = Workshop(version)
+    check(made.create, {})
+    state: dict[tuple[str, str], Event] = {made.create.key: made.create}
+    levels: JsonObject = {"users": {} if made.rules.infinite_creators else {ALICE: 100}}
+    steps: list[tuple[str, JsonObject, str]] = [
+        ("m.room.member", {"membership": "join"}, ALICE),
+        ("m.room.power_levels", levels, ""),
+        ("m.room.join_rules", {"join_rule": "public"}, ""),
+    ]
+    for event_type, content, key in steps:
+        event = made.add(event_type, ALICE, content, key)
+        check(event, state)
+        check_auth_events(event, [state[k] for k in state if state[k].event_id in event.auth_events])
+        state[event.key] = event
+    join = made.member(BOB, "join")
+    check(join, state)
+    state[join.key] = join
+    check(made.make("m.room.message", BOB, {"body": "hello"}), state)
+    assert "needs power level 50" in refused(made.make("m.room.topic", BOB, {"topic": "x"}, ""), state)
+
+
+def test_a_create_event_begins_a_room(version: str) -> None:
+    made = room(version)
+    late = made.make("m.room.create", ALICE, {"creator": ALICE}, "")
+    assert late.prev_events
+    assert "has begun" in refused(late, {})
+
+
+def test_a_create_event_must_name_a_known_version(version: str) -> None:
+    unknown: list[JsonValue] = ["13.unknown", "", 12, None, ["1"]]
+    for bad in unknown:
+        assert "not known" in refused(Workshop(version, {"room_version": bad}).create, {})
+    check(Workshop(version, {"room_version": "1"}).create, {})
+
+
+def test_up_to_version_10_a_create_event_names_the_creator() -> None:
+    for version in VERSIONS:
+        made = Workshop(version)
+        made.room_id = None if made.rules.room_id_is_create_hash else made.room_id
+        create = made.make("m.room.create", ALICE, {"room_version": version}, "", prev_events=())
+        if made.rules.creator_in_content:
+            assert "creator" in refused(create, {})
+        else:
+            check(create, {})
+
+
+def test_before_version_12_the_room_id_is_of_the_creators_server() -> None:
+    for version in VERSIONS[:-1]:
+        made = Workshop(version)
+        create = made.make("m.room.create", BOB, {"creator": BOB}, "", prev_events=())
+        assert "another server" in refused(create, {})
+
+
+@pytest.mark.parametrize("others", [BOB, [1], ["bob"], [BOB, "@x"], {BOB: 1}, None])
+def test_additional_creators_must_be_user_ids(others: JsonValue) -> None:
+    assert "additional_creators" in refused(Workshop("12", {"additional_creators": others}).create, {})
+    check(Workshop("11", {"additional_creators": others}).create, {})
+
+
+def test_creators_have_all_power_from_version_12_on() -> None:
+    made = room("12", {"additional_creators": [BOB]})
+    assert creators_of(made.create) == {ALICE, BOB}
+    power = PowerLevels.of_state(made.state, made.rules)
+    assert power.of_user(ALICE) == power.of_user(BOB) == math.inf
+    assert power.of_user(CAROL) == 0
+    made.member(BOB, "join")
+    high = made.make("m.room.power_levels", BOB, {"users": {CAROL: 2**53 - 1}}, "")
+    check(high, made.state)
+    for named in (ALICE, BOB):
+        assert "creator" in refused(made.make("m.room.power_levels", ALICE, {"users": {named: 5}}, ""), made.state)
+    # Not even another creator can be thrown out.
+    kick = made.make("m.room.member", ALICE, {"membership": "leave"}, BOB)
+    assert "as much power" in refused(kick, made.state)
+
+
+def test_a_room_needs_its_own_create_event(version: str) -> None:
+    made, other = room(version), Workshop(version, {"m.federate": True, "x": 1})
+    message = made.make("m.room.message", ALICE, {})
+    assert "no m.room.create" in refused(message, {})
+    if made.rules.room_id_is_create_hash:
+        assert "no m.room.create" in refused(message, {**made.state, other.create.key: other.create})
+
+
+def test_auth_events_are_those_that_are_needed(version: str) -> None:
+    made = room(version)
+    message = made.make("m.room.message", ALICE, {})
+    events = [made.state[key] for key in needed_auth_keys(message.type, ALICE, None, {}, made.rules)]
+    assert tuple(event.event_id for event in events) == message.auth_events
+    assert (made.create in events) is made.rules.create_in_auth_events
+    check_auth_events(message, events)
+    power, other_power = made.state["m.room.power_levels", ""], made.add("m.room.power_levels", ALICE, {}, "")
+    with pytest.raises(Rejected, match="two events"):
+        check_auth_events(message, [*events, other_power])
+    with pytest.raises(Rejected, match="not needed"):
+        check_auth_events(message, [*events, made.state["m.room.join_rules", ""]])
+    with pytest.raises(Rejected, match="was rejected"):
+        check_auth_events(message, events, rejected={power.event_id})
+    if made.rules.create_in_auth_events:
+        with pytest.raises(Rejected, match=r"no m\.room\.create"):
+            check_auth_events(message, events[1:])
+    else:
+        with pytest.raises(Rejected, match="not needed"):
+            check_auth_events(message, [*events, made.create])
+
+
+def test_auth_events_of_another_room_are_refused() -> None:
+    made, other = room("12"), room("12", {"x": 1})
+    message = made.make("m.room.message", ALICE, {})
+    with pytest.raises(Rejected, match="another room"):
+        check_auth_events(message, [other.state["m.room.power_levels", ""]])
+
+
+def test_what_a_membership_leans_on() -> None:
+    signed: JsonObject = {"signed": {"token": "tok", "mxid": BOB}}
+    invite: JsonObject = {"membership": "invite", "third_party_invite": signed}
+    join: JsonObject = {"membership": "join", "join_authorised_via_users_server": CAROL}
+    for rules in ROOM_RULES.values():
+        create = [("m.room.create", "")] if rules.create_in_auth_events else []
+        base = [*create, ("m.room.power_levels", ""), ("m.room.member", ALICE)]
+        assert needed_auth_keys("m.room.create", ALICE, "", {}, rules) == []
+        assert needed_auth_keys("m.room.message", ALICE, None, {}, rules) == base
+        assert needed_auth_keys("m.room.member", ALICE, BOB, {"membership": "ban"}, rules) == [
+            *base,
+            ("m.room.member", BOB),
+        ]
+        assert needed_auth_keys("m.room.member", ALICE, BOB, invite, rules) == [
+            *base,
+            ("m.room.member", BOB),
+            ("m.room.join_rules", ""),
+            ("m.room.third_party_invite", "tok"),
+        ]
+        authoriser = [("m.room.member", CAROL)] if rules.restricted_joins else []
+        assert needed_auth_keys("m.room.member", ALICE, ALICE, join, rules) == [
+            *base,
+            ("m.room.join_rules", ""),
+            *authoriser,
+        ]
+
+
+class TestThirdPartyInvites:
+    """Rule 5.4.1."""
+
+    @staticmethod
+    def invited(made: Workshop, public: JsonObject, signed: JsonObject, sender: str = ALICE) -> Event:
+        made.add("m.room.third_party_invite", ALICE, public, "tok")
+        content: JsonObject = {"membership": "invite", "third_party_invite": {"display_name": "b", "signed": signed}}
+        assert sender in (ALICE, CAROL)
+        return made.make("m.room.member", ALICE if sender == ALICE else CAROL, content, BOB)
+
+    signed: JsonObject = sign_json({"mxid": BOB, "token": "tok"}, "id.example", INVITE_KEY)
+    public: JsonObject = {"public_key": INVITE_KEY.verify_key_base64}
+    other_key = SigningKey("1", b"o" * 32).verify_key_base64
+
+    def test_the_holder_of_the_token_is_invited(self, version: str) -> None:
+        made = room(version)
+        check(self.invited(made, self.public, self.signed), made.state)
+
+    def test_any_of_several_keys_will_do(self, version: str) -> None:
+        made = room(version)
+        keys: JsonObject = {
+            "public_key": self.other_key,
+            "public_keys": [{"public_key": self.other_key}, 5, {"public_key": INVITE_KEY.verify_key_base64}],
+        }
+        check(self.invited(made, keys, self.signed), made.state)
+
+    @pytest.mark.parametrize(
+        ("public", "changes", "reason"),
+        [
+            ({"public_key": other_key}, {}, "not signed"),
+            ({}, {}, "not signed"),
+            ({"public_key": 5, "public_keys": {"a": 1}}, {}, "not signed"),
+            (public, {"mxid": CAROL}, "mxid"),
+            (public, {"token": "other"}, "no such"),
+            (public, {"token": 5}, "needs mxid and token"),
+            (public, {"mxid": None}, "mxid"),
+            (public, {"more": 1}, "not signed"),
+            (public, {"more": 1.5}, "not signed"),
+            (public, {"signatures": []}, "not signed"),
+            (public, {"signatures": {"id.example": {"ed25519:0": 5, "rsa:0": "x"}}}, "not signed"),
+        ],
+    )
+    def test_other_invites_are_refused(self, public: JsonObject, changes: JsonObject, reason: str) -> None:
+        made = room("5")
+        assert reason in refused(self.invited(made, public, {**self.signed, **changes}), made.state)
+
+    def test_without_signed_it_is_no_invite(self, version: str) -> None:
+        made = room(version)
+        invites: list[JsonValue] = [{}, {"signed": []}, None, "x"]
+        for invite in invites:
+            content: JsonObject = {"membership": "invite", "third_party_invite": invite}
+            assert "no signed" in refused(made.make("m.room.member", ALICE, content, BOB), made.state)
+
+    def test_the_sender_must_be_the_one_of_the_invite(self, version: str) -> None:
+        made = room(version)
+        made.member(CAROL, "join")
+        assert "somebody else" in refused(self.invited(made, self.public, self.signed, CAROL), made.state)
+
+    def test_the_banned_are_not_invited(self, version: str) -> None:
+        made = room(version)
+        made.member(BOB, "ban", ALICE)
+        assert "banned" in refused(self.invited(made, self.public, self.signed), made.state)
+
+    def test_making_such_an_invite_takes_the_invite_level(self, version: str) -> None:
+        made = room(version)
+        made.member(BOB, "join")
+        check(made.make("m.room.third_party_invite", BOB, self.public, "tok"), made.state)
+        users: JsonObject = {} if made.rules.infinite_creators else {ALICE: 100}
+        made.add("m.room.power_levels", ALICE, {"users": users, "invite": 10}, "")
+        assert "10" in refused(made.make("m.room.third_party_invite", BOB, self.public, "tok"), made.state)
+        check(made.make("m.room.third_party_invite", ALICE, self.public, "tok"), made.state)
+
+
+@pytest.mark.parametrize(
+    ("value", "from_1", "from_6", "from_10"),
+    [
+        (7, 7, 7, 7),
+        ("7", 7, 7, None),
+        (" +007 ", 7, 7, None),
+        ("-7", -7, -7, None),
+        ("7.0", None, None, None),
+        ("", None, None, None),
+        ("\u0667", None, None, None),
+        (7.9, 7, None, None),
+        (-7.9, -7, None, None),
+        (True, None, None, None),
+        (None, None, None, None),
+        ([7], None, None, None),
+    ],
+)
+def test_what_counts_as_a_level(value: JsonValue, from_1: int | None, from_6: int | None, from_10: int | None) -> None:
+    for version, wanted in {"1": from_1, "5": from_1, "6": from_6, "9": from_6, "10": from_10, "12": from_10}.items():
+        content: JsonObject = {
+            "users": {BOB: value},
+            "events": {"x": value},
+            "notifications": {"room": value},
+            "ban": value,
+            "users_default": 1,
+            "state_default": 2,
+        }
+        power = PowerLevels(content, frozenset(), ROOM_RULES[version])
+        assert power.of_user(BOB) == (1 if wanted is None else wanted)
+        assert power.needed_for_event("x", True) == (2 if wanted is None else wanted)
+        assert power.needed_for_notification("room") == (50 if wanted is None else wanted)
+        assert power.ban == (50 if wanted is None else wanted)
+
+
+def test_levels_when_nobody_has_set_any(version: str) -> None:
+    made = Workshop(version)
+    power = PowerLevels.of_state(made.state, made.rules)
+    assert power.of_user(ALICE) == (math.inf if made.rules.infinite_creators else 100)
+    assert (power.of_user(BOB), power.invite, power.kick, power.ban, power.redact) == (0, 0, 50, 50, 50)
+    assert power.needed_for_event("m.room.message", False) == 0
+    assert power.needed_for_event("m.room.topic", True) == 50
+    assert power.needed_for_notification("room") == 50
+
+
+@pytest.mark.parametrize(
+    "content", [{"users": []}, {"users": {"bob": 1}}, {"users": {BOB: "x"}}, {"users": {BOB: None}}, {"users": "x"}]
+)
+def test_users_must_be_users_with_levels(version: str, content: JsonObject) -> None:
+    made = room(version)
+    assert refused(made.make("m.room.power_levels", ALICE, content, ""), made.state)
+
+
+@pytest.mark.parametrize(
+    "content", [{"ban": "50"}, {"kick": None}, {"events": []}, {"events": {"x": "1"}}, {"notifications": {"room": "1"}}]
+)
+def test_from_version_10_on_levels_are_integers(content: JsonObject) -> None:
+    for version in ("10", "11", "12"):
+        made = room(version)
+        assert "integer" in refused(made.make("m.room.power_levels", ALICE, content, ""), made.state)
+
+
+def test_who_may_redact_is_asked_in_time(version: str) -> None:
+    made = room(version)
+    made.member(BOB, "join")
+    made.member(CAROL, "join")
+    target = made.add("m.room.message", CAROL, {"body": "x"})
+    power = PowerLevels.of_state(made.state, made.rules)
+    by_alice, by_bob, by_carol = (
+        made.make("m.room.redaction", user, {}, redacts=target.event_id) for user in (ALICE, BOB, CAROL)
+    )
+    for redaction in (by_alice, by_carol):
+        check(redaction, made.state)
+        assert takes_effect(redaction, target, power)
+    if made.rules.redaction_rule:
+        assert "redacting" in refused(by_bob, made.state)
+    else:
+        check(by_bob, made.state)
+        assert not takes_effect(by_bob, target, power)
+    assert not takes_effect(by_alice, made.create, power)
