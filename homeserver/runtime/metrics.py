@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -39,6 +40,10 @@ class Metrics:
     ) -> Histogram:
         """How something is distributed."""
         return Histogram(name, help_text, labels, namespace="myelin", registry=self._registry, buckets=buckets)
+
+    def collect(self, collector: Collector) -> None:
+        """Include what a part counts by itself and reports when asked."""
+        self._registry.register(collector)
 
     def text(self) -> bytes:
         """All of them in Prometheus' text format."""

@@ -128,9 +128,9 @@ def endpoint(
 ) -> Callable[[HandlerT], HandlerT]:
     """Attach a declaration to a handler; it stays an ordinary function.
 
-    `limit` is a class of `homeserver.core.rate`. `also` are further paths (unstable names, old versions; r0 comes with v3 by itself). `once_per` names the path
-    parameter that makes a retransmission recognisable; acting on it is the service's business
-    (`RequestInfo.transaction_key`).
+    `limit` is a class of `homeserver.core.rate`. `also` are further paths (unstable names, old versions; r0 comes with
+    v3 by itself). `once_per` names the path parameter that makes a retransmission recognisable; acting on it is the
+    service's business (`RequestInfo.transaction_key`).
     A handler that waits is cancelled when the client goes away: by default for GET only, since what writes must finish.
     """
     if cancel_on_disconnect is None:

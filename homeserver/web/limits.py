@@ -43,7 +43,7 @@ class Limiter:
             return
         key = (limit_class, who)
         bucket, wait_ms = spend(
-            self._buckets.get(key), self._limits[limit_class], self._clock.monotonic_s() * 1000, cost
+            self._buckets.get(key), self._limits[limit_class], int(self._clock.monotonic_s() * 1000), cost
         )
         self._buckets.put(key, bucket)
         if wait_ms is not None:
