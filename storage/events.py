@@ -51,16 +51,14 @@ def sent_by_device(tx: Cursor, device: int, limit: int) -> list[tuple[str, str, 
     return list(reversed(tx.fetchall()))
 
 
-def annotation_exists(tx: Cursor, target: str, sender: str, event_type: str, key: str) -> bool:
-    """Whether a user has annotated an event in this way already. Redacted annotations relate to nothing."""
+def annotations_of(tx: Cursor, target: str, sender: str, event_type: str) -> list[bytes]:
+    """The annotations of an event by a user, with few others perhaps. Redacted annotations relate to nothing."""
     tx.execute(
         "SELECT e.json FROM relations r JOIN events e USING (position)"
-        " WHERE r.target = %s AND r.rel_type = 'm.annotation' AND e.type = %s"
-        " AND convert_from(e.json, 'UTF8')::json ->> 'sender' = %s"
-        " AND convert_from(e.json, 'UTF8')::json #>> '{content,m.relates_to,key}' = %s LIMIT 1",
-        (target, event_type, sender, key),
+        " WHERE r.target = %s AND r.rel_type = 'm.annotation' AND e.type = %s AND position(%s::bytea IN e.json) > 0",
+        (target, event_type, sender.encode()),
     )
-    return tx.fetchone() is not None
+    return [bytes(json) for (json,) in tx.fetchall()]
 
 
 def _rows(tx: Cursor) -> list[EventRow]:

@@ -82,7 +82,7 @@ def _insert_events(tx: Statements, rows: Sequence[EventRow]) -> None:
             [row.room for row in rows],
             [row.event.event_id for row in rows],
             [storable(row.event.type) for row in rows],
-            [None if row.event.state_key is None else storable(row.event.state_key) for row in rows],
+            [_text(row.event.state_key) for row in rows],
             [row.event.depth for row in rows],
             [int(row.status) for row in rows],
             [row.state_root for row in rows],
@@ -90,7 +90,7 @@ def _insert_events(tx: Statements, rows: Sequence[EventRow]) -> None:
             [row.redacted_by for row in rows],
             [row.thread for row in rows],
             [row.device for row in rows],
-            [None if row.txn_path is None else storable(row.txn_path) for row in rows],
+            [_text(row.txn_path) for row in rows],
         ),
     )
 
@@ -207,15 +207,15 @@ def _write_summaries(tx: Statements, changed: _Changed) -> None:
         " joined_members = excluded.joined_members, invited_members = excluded.invited_members",
         (
             list(summaries),
-            [summary.name for summary in shown],
-            [summary.topic for summary in shown],
-            [summary.avatar_url for summary in shown],
-            [summary.canonical_alias for summary in shown],
-            [summary.join_rule for summary in shown],
-            [summary.history_visibility for summary in shown],
-            [summary.guest_access for summary in shown],
-            [summary.room_type for summary in shown],
-            [summary.encryption for summary in shown],
+            [_text(summary.name) for summary in shown],
+            [_text(summary.topic) for summary in shown],
+            [_text(summary.avatar_url) for summary in shown],
+            [_text(summary.canonical_alias) for summary in shown],
+            [_text(summary.join_rule) for summary in shown],
+            [_text(summary.history_visibility) for summary in shown],
+            [_text(summary.guest_access) for summary in shown],
+            [_text(summary.room_type) for summary in shown],
+            [_text(summary.encryption) for summary in shown],
             [summary.joined_members for summary in shown],
             [summary.invited_members for summary in shown],
         ),
@@ -243,3 +243,6 @@ def _write_heads(tx: Statements, changed: _Changed) -> None:
         ),
     )
 
+
+def _text(text: str | None) -> str | None:
+    return None if text is None else storable(text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from weakref import WeakValueDictionary
 
 from homeserver.core.event import Event
 from homeserver.runtime.log import Ring
@@ -32,6 +33,8 @@ class EventCache:
     def __init__(self, database: Database, ring: Ring, cache_bytes: int = CACHE_BYTES) -> None:
         self._database = database
         self._rows: Lru[int, EventRow] = Lru(cache_bytes, _weigh, self._forget_id)
+        self._live: WeakValueDictionary[int, EventRow] = WeakValueDictionary()
+        """Also the rows that others hold (the ring, the ends of rooms): there must be no second object for their events."""
         self._positions: dict[str, int] = {}
         self._redacted: OrderedDict[int, tuple[Event, int]] = OrderedDict()
         ring.subscribe(self._published)
@@ -74,6 +77,10 @@ class EventCache:
         """The event if it is in memory."""
         return self._rows.get(position)
 
+    def holds(self, position: int) -> bool:
+        """Whether the event is in memory; may be asked in any thread."""
+        return position in self._rows
+
     def cached_by_id(self, event_id: str) -> EventRow | None:
         """The event if it is in memory."""
         position = self._positions.get(event_id)
@@ -88,18 +95,20 @@ class EventCache:
         known = self._rows.get(row.position)
         if known is not None:
             return known
+        known = self._live.get(row.position)
+        if known is not None:
+            return self._keep(known)
         redaction = self._redacted.get(row.position)
         if redaction is not None and row.redacted_by is None:
             _redact(row, *redaction)
+        self._live[row.position] = row
+        return self._keep(row)
+
+    def _keep(self, row: EventRow) -> EventRow:
         self._rows.put(row.position, row)
         if row.position in self._rows:
             self._positions[row.event.event_id] = row.position
         return row
-
-    def forget(self, row: EventRow) -> None:
-        """The event was not committed after all."""
-        self._rows.discard(row.position)
-        self._positions.pop(row.event.event_id, None)
 
     def _forget_id(self, position: int, row: EventRow) -> None:
         self._positions.pop(row.event.event_id, None)
@@ -116,10 +125,11 @@ class EventCache:
         self._redacted[position] = (event, redacted_by)
         while len(self._redacted) > RECENT_REDACTIONS:
             self._redacted.popitem(last=False)
-        row = self._rows.discard(position)
+        self._rows.discard(position)
+        row = self._live.get(position)
         if row is not None:
             _redact(row, event, redacted_by)
-            self._rows.put(position, row)
+            self._keep(row)
 
 
 def _redact(row: EventRow, event: Event, redacted_by: int) -> None:

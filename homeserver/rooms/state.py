@@ -140,6 +140,10 @@ class StateStore:
         for node_id, node in nodes.items():
             self._nodes.put(node_id, node)
 
+    def slot_in_thread(self, type: str, state_key: str) -> Slot:
+        """The place of a key, for functions that run in a database thread."""
+        return self._hasher.slot(type, state_key)
+
     def loader_for(self, tx: Cursor, room: int) -> NodeReader:
         """A way to the nodes for a function that runs in a database thread: memory first, then `tx`."""
         return NodeReader(tx, room, self._nodes, self._uncommitted)

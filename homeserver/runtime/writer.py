@@ -159,6 +159,11 @@ class Writer:
         self._failure_listeners.append(listener)
 
     @property
+    def next_position(self) -> int:
+        """What the next append gives to its first entry (that is not history), for those who must know it beforehand."""
+        return self._next + 1
+
+    @property
     def queued_calls(self) -> int:
         """How many appends wait, without those at the database."""
         return len(self._queue)

@@ -1,0 +1,200 @@
+"""The only code that adds events to rooms.
+
+The way in: drafts, or a script that looks at rooms and adds to them; the way out: events that are committed, or a refusal
+(MatrixError). When everything is in memory, nothing is awaited and nothing is read between the question and the queue of
+the writer. The heads of the rooms go on at once, so that what comes next builds on it and shares the batch; should
+the writer fail, the heads are dropped and loaded anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred
+
+from homeserver.core.auth import Rejected
+from homeserver.core.canonical_json import NotCanonical
+from homeserver.core.draft import Draft
+from homeserver.core.event import BadEvent, EventTooLarge
+from homeserver.core.signatures import Signer
+from homeserver.rooms.event_cache import EventCache
+from homeserver.rooms.heads import Heads
+from homeserver.rooms.plan import Inputs, Missing, MissingEvents, MissingRoom, MissingState, Plan
+from homeserver.rooms.room import Room
+from homeserver.rooms.state import StateKey, StateStore
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.ring import Ring
+from homeserver.runtime.writer import Writer
+from homeserver.web.errors import BadJson, Forbidden, MatrixError
+from storage import events as event_table
+from storage.database import Cursor, Database
+from storage.rows import Entry, EventRow
+
+T = TypeVar("T")
+Script = Callable[[Plan], T]
+"""Looks at rooms and adds events to them. May run several times; must do nothing else."""
+
+MOST_ROUNDS = 200
+"""How often a script may find something missing. Each round brings what it asked for, so this is never reached in earnest."""
+
+
+class Appender:
+    """Adds events. A follower of the ring: it learns there what is committed. Constructed after the event cache."""
+
+    def __init__(
+        self,
+        database: Database,
+        heads: Heads,
+        state: StateStore,
+        events: EventCache,
+        writer: Writer,
+        ring: Ring,
+        signer: Signer,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._heads = heads
+        self._state = state
+        self._events = events
+        self._writer = writer
+        self._ring = ring
+        self._clock = clock
+        self._inputs = Inputs(signer, state, events, heads.cached)
+        ring.subscribe(self._published)
+        writer.on_failure(self._failed)
+
+    async def add(
+        self, room_id: str, drafts: Sequence[Draft], *, device: int | None = None, txn_path: str | None = None
+    ) -> list[EventRow]:
+        """Add events to a room, all of them or none. Returns when they are committed."""
+        rows, committed = await self.queue(room_id, drafts, device=device, txn_path=txn_path)
+        await committed
+        return rows
+
+    async def queue(
+        self, room_id: str, drafts: Sequence[Draft], *, device: int | None = None, txn_path: str | None = None
+    ) -> tuple[list[EventRow], Deferred[None]]:
+        """As `add`, but returns when the events are queued, with what tells of their commit."""
+
+        def script(plan: Plan) -> list[EventRow]:
+            room = plan.room(room_id)
+            return [room.add(draft, device=device, txn_path=txn_path) for draft in drafts]
+
+        return await self.queue_script(script)
+
+    async def run(self, script: Script[T]) -> T:
+        """Run a script and commit what it added, all of it or nothing. Its answer comes after the commit."""
+        answer, committed = await self.queue_script(script)
+        await committed
+        return answer
+
+    async def queue_script(self, script: Script[T]) -> tuple[T, Deferred[None]]:
+        """As `run`, but returns when the events are queued, with what tells of their commit."""
+        absent: frozenset[str] = frozenset()
+        for _ in range(MOST_ROUNDS):
+            plan = Plan(self._inputs, self._writer.next_position, self._clock.now_ms(), absent)
+            try:
+                answer = script(plan)
+            except Missing as missing:
+                absent |= await self._fetch(missing)
+            except (Rejected, BadEvent, NotCanonical) as refusal:
+                raise refused(refusal) from refusal
+            else:
+                return answer, self._queue(plan)
+        raise RuntimeError("a script never found all that it needed in memory")
+
+    async def look(self, script: Script[T]) -> T:
+        """Run a script that only looks, or tries whether something would be allowed; nothing is added."""
+        absent: frozenset[str] = frozenset()
+        for _ in range(MOST_ROUNDS):
+            try:
+                return script(Plan(self._inputs, self._writer.next_position, self._clock.now_ms(), absent))
+            except Missing as missing:
+                absent |= await self._fetch(missing)
+            except (Rejected, BadEvent, NotCanonical) as refusal:
+                raise refused(refusal) from refusal
+        raise RuntimeError("a script never found all that it needed in memory")
+
+    def _queue(self, plan: Plan) -> Deferred[None]:
+        rows = plan.rows
+        if not rows:
+            done: Deferred[None] = Deferred()
+            done.callback(None)
+            return done
+        plan.finish()
+        first = rows[0].position
+        # Raises, with nothing changed, if the log takes nothing now.
+        committed = self._writer.append(rows)
+        assert rows[0].position == first, "the log has not gone on since the plan was made"
+        for planned in plan.rooms.values():
+            if planned.rows:
+                planned.apply()
+                self._state.hold(planned.nodes)
+                if planned.is_new:
+                    self._heads.put(planned.room)
+        return committed
+
+    async def _fetch(self, missing: Missing) -> frozenset[str]:
+        """Bring what was missing into memory, in one visit. Gives the ids of events that we do not have."""
+        if isinstance(missing, MissingRoom):
+            await self._heads.get(missing.room_id)
+        elif isinstance(missing, MissingState):
+            await self._fetch_state(missing.room, missing.keys)
+        elif isinstance(missing, MissingEvents):
+            found = await self._events.by_ids(missing.event_ids)
+            return frozenset(missing.event_ids) - found.keys()
+        return frozenset()
+
+    async def _fetch_state(self, room: Room, keys: Iterable[StateKey]) -> None:
+        wanted = list(keys)
+        root = room.state_root
+        slots = [self._state.slot(*key) for key in wanted]
+
+        def read(tx: Cursor) -> tuple[list[int | None], list[EventRow], dict[bytes, bytes]]:
+            reader = self._state.loader_for(tx, room.number)
+            positions = reader.positions(root, slots)
+            absent = [each for each in positions if each is not None and not self._events.holds(each)]
+            return positions, event_table.by_positions(tx, absent) if absent else [], reader.found
+
+        positions, read_rows, nodes = await self._database.read(read)
+        self._state.remember(nodes)
+        rows = {row.position: row for row in self._events.remember_all(read_rows)}
+        if room.state_root == root:
+            for key, position in zip(wanted, positions, strict=True):
+                row = None if position is None else rows.get(position) or self._events.cached(position)
+                if row is not None or position is None:
+                    room.known[key] = row
+
+    def _published(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if isinstance(entry, EventRow):
+                if entry.changes is not None and entry.changes.nodes:
+                    self._state.committed(entry.changes.nodes)
+                entry.changes = None
+                room = self._heads.cached_by_number(entry.room)
+                if room is not None and room.queued and entry.position > room.loaded_at - 1:
+                    room.queued -= 1
+                    room.trim(entry.position)
+
+    def _failed(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if isinstance(entry, EventRow):
+                self._heads.drop(entry.room, entry.position)
+                if entry.changes is not None and entry.changes.nodes:
+                    self._state.abandon(entry.changes.nodes)
+
+
+def refused(refusal: Exception) -> MatrixError:
+    """The refusal as clients get it. Specification: client-server API, "Standard error response" and "Size limits"."""
+    if isinstance(refusal, Rejected):
+        return Forbidden(sentence(refusal.reason))
+    if isinstance(refusal, EventTooLarge):
+        return MatrixError(413, "M_TOO_LARGE", sentence(refusal.reason))
+    return BadJson(sentence(str(refusal)))
+
+
+def sentence(reason: str) -> str:
+    """A reason with a capital and a full stop. What starts with a user id or an event type stays as it is."""
+    start = reason[:1].upper() + reason[1:] if reason[:1].islower() and "." not in reason.split(" ", 1)[0] else reason
+    return start if start.endswith((".", "!", "?")) else start + "."

@@ -1,0 +1,111 @@
+"""Reads who is in which room, and how that changed. Written by storage.room_log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from psycopg2.extensions import cursor as Cursor
+
+
+def of(tx: Cursor, room: int, user_ids: Sequence[str]) -> dict[str, tuple[str, int]]:
+    """Membership and position of the member event of some users in a room; who has none is not in it."""
+    tx.execute(
+        "SELECT user_id, membership, position FROM memberships WHERE room = %s AND user_id = ANY(%s)",
+        (room, list(user_ids)),
+    )
+    return {user_id: (membership, position) for user_id, membership, position in tx.fetchall()}
+
+
+def changes_of(tx: Cursor, user_id: str, after: int, upto: int) -> list[tuple[int, int, str]]:
+    """Position, room and membership for every change of a local user's memberships in (after, upto], oldest first."""
+    tx.execute(
+        "SELECT position, room, membership FROM membership_changes"
+        " WHERE user_id = %s AND position > %s AND position <= %s ORDER BY position",
+        (user_id, after, upto),
+    )
+    return tx.fetchall()
+
+
+def before(tx: Cursor, user_id: str, room: int, position: int) -> tuple[int, str] | None:
+    """A local user's last change in a room up to a position: where and to what. None if there was none."""
+    tx.execute(
+        "SELECT position, membership FROM membership_changes WHERE user_id = %s AND room = %s AND position <= %s"
+        " ORDER BY position DESC LIMIT 1",
+        (user_id, room, position),
+    )
+    return tx.fetchone()
+
+
+def members(
+    tx: Cursor, room: int, memberships: Sequence[str], *, after: str = "", limit: int | None = None
+) -> list[tuple[str, str, int]]:
+    """User id, membership and position of the member event, in the order of the user ids."""
+    tx.execute(
+        "SELECT user_id, membership, position FROM memberships"
+        " WHERE room = %s AND membership = ANY(%s) AND user_id > %s ORDER BY user_id LIMIT %s",
+        (room, list(memberships), after, limit),
+    )
+    return tx.fetchall()
+
+
+def heroes(tx: Cursor, room: int, limit: int) -> list[str]:
+    """Those after whom a room without a name is called: the first who are in it or invited.
+
+    Where these are not two, also those who have left, after them (client-server API, "Calculating the display name
+    for a room").
+    """
+    tx.execute(
+        "SELECT user_id FROM memberships WHERE room = %s AND membership IN ('join', 'invite')"
+        " ORDER BY position, user_id LIMIT %s",
+        (room, limit),
+    )
+    found = [user_id for (user_id,) in tx.fetchall()]
+    if len(found) < 2:
+        tx.execute(
+            "SELECT user_id FROM memberships WHERE room = %s AND membership IN ('leave', 'ban')"
+            " ORDER BY position, user_id LIMIT %s",
+            (room, limit - len(found)),
+        )
+        found += [user_id for (user_id,) in tx.fetchall()]
+    return found
+
+
+def shared_rooms(tx: Cursor, user_id: str, other: str) -> list[int]:
+    """The rooms that both are in."""
+    tx.execute(
+        "SELECT a.room FROM memberships a JOIN memberships b USING (room)"
+        " WHERE a.user_id = %s AND b.user_id = %s AND a.membership = 'join' AND b.membership = 'join' ORDER BY a.room",
+        (user_id, other),
+    )
+    return [room for (room,) in tx.fetchall()]
+
+
+def neighbours(tx: Cursor, user_id: str) -> set[str]:
+    """Everybody who is in a room with the user."""
+    tx.execute(
+        "SELECT DISTINCT other.user_id FROM memberships own JOIN memberships other USING (room)"
+        " WHERE own.user_id = %s AND own.membership = 'join' AND other.membership = 'join' AND other.user_id <> %s",
+        (user_id, user_id),
+    )
+    return {neighbour for (neighbour,) in tx.fetchall()}
+
+
+def neighbours_among(tx: Cursor, user_id: str, others: Sequence[str]) -> set[str]:
+    """Those of the others who are in a room with the user."""
+    tx.execute(
+        "SELECT DISTINCT other.user_id FROM memberships own JOIN memberships other USING (room)"
+        " WHERE own.user_id = %s AND own.membership = 'join' AND other.membership = 'join'"
+        " AND other.user_id = ANY(%s)",
+        (user_id, list(others)),
+    )
+    return {neighbour for (neighbour,) in tx.fetchall()}
+
+
+def servers_in(tx: Cursor, room: int) -> list[tuple[str, int]]:
+    """The servers whose users are in a room, with how many each has; the largest first."""
+    tx.execute(
+        "SELECT substr(user_id, strpos(user_id, ':') + 1) AS server, count(*) FROM memberships"
+        " WHERE room = %s AND membership = 'join' GROUP BY server ORDER BY count(*) DESC, server",
+        (room,),
+    )
+    return tx.fetchall()
