@@ -118,7 +118,7 @@ class Database:
     def read(
         self, function: Callable[Concatenate[Cursor, _P], _T], /, *args: _P.args, **kwargs: _P.kwargs
     ) -> Deferred[_T]:
-        """Run `function(tx, …)` in a thread: each statement for itself, none may write. Repeated on a lost connection."""
+        """Run `function(tx, …)` in a thread, each statement for itself; none may write. Repeated on a lost connection."""
         return self._submit(lambda tx: function(tx, *args, **kwargs), writes=False)
 
     def write(
@@ -167,9 +167,7 @@ class Database:
 class _Worker(threading.Thread):
     """A thread with one connection. Sessions are read-only, but for the transactions of `write`."""
 
-    def __init__(
-        self, dsn: str, jobs: queue.SimpleQueue[_Job | None], reactor: CallsFromThreads, number: int
-    ) -> None:
+    def __init__(self, dsn: str, jobs: queue.SimpleQueue[_Job | None], reactor: CallsFromThreads, number: int) -> None:
         super().__init__(name=f"database-{number}", daemon=True)
         self.read_statements = 0
         self.write_statements = 0

@@ -371,5 +371,3 @@ class Writer:
             waiting, call.waiting = call.waiting, None
             if waiting is not None:
                 waiting.errback(DatabaseUnavailable("the database does not answer"))
-
-

@@ -1,0 +1,23 @@
+"""How each class of entries of the log is written, many at a time; in the order in which it has to be done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
+
+from storage import account_data, receipts, room_log, to_device
+from storage.rows import AccountDataRow, EventRow, ReceiptRow, ToDeviceRow
+from storage.statements import Statements
+
+Persist = Mapping[type[Any], Callable[[Statements, Sequence[Any]], object]]
+"""Functions that write several rows; of rows with the same key the last one holds."""
+
+PERSIST: Final[Persist] = MappingProxyType(
+    {
+        EventRow: room_log.persist_events,
+        ReceiptRow: receipts.persist,
+        AccountDataRow: account_data.persist,
+        ToDeviceRow: to_device.persist,
+    }
+)
