@@ -62,6 +62,11 @@ class Actions:
         sound = self.tweaks.get("sound")
         return sound if isinstance(sound, str) else None
 
+    def to_json(self) -> list[JsonValue]:
+        """The actions as a list, as `/notifications` gives them."""
+        notify: list[JsonValue] = ["notify"] if self.notify else []
+        return notify + [{"set_tweak": name, "value": value} for name, value in self.tweaks.items()]
+
 
 @dataclass(frozen=True, slots=True)
 class CompiledRule:

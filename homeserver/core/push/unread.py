@@ -77,6 +77,14 @@ class UnreadCounts:
         """The count for the whole room, which is what clients get who do not ask for threads."""
         return sum(self.threads.values(), self.main)
 
+    def plus(self, notification: Notification) -> "UnreadCounts":
+        """The counts with one more unread notification, so that a new event does not mean to count all again."""
+        one = Count(1, int(notification.highlight))
+        thread = notification.thread_id
+        if thread is None:
+            return UnreadCounts(self.main + one, self.threads)
+        return UnreadCounts(self.main, {**self.threads, thread: self.threads.get(thread, NONE) + one})
+
 
 NOTHING_UNREAD = UnreadCounts()
 

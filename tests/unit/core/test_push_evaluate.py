@@ -134,6 +134,14 @@ def test_events_of_other_types_do_not_notify() -> None:
     assert decide(event({"body": "hello"}, "org.example.thing")) is NOTHING
 
 
+def test_actions_are_written_as_a_list_that_means_the_same() -> None:
+    highlighted = decide(text("hello", {"m.mentions": {"user_ids": [ME]}}))
+    actions = highlighted.to_json()
+    assert actions == ["notify", {"set_tweak": "sound", "value": "default"}, {"set_tweak": "highlight", "value": True}]
+    assert decide(text("hello"), with_rule("override", "same", {"actions": actions})) == highlighted
+    assert NOTHING.to_json() == []
+
+
 # Order and edits
 
 

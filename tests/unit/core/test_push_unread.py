@@ -85,6 +85,15 @@ def test_threads_that_are_read_are_left_out() -> None:
     assert count_unread(ROOM, read(("I", None))) is NOTHING_UNREAD
 
 
+def test_counting_one_after_the_other_comes_to_the_same() -> None:
+    up_to = read(("A", "main"), ("C", A))
+    counts = NOTHING_UNREAD
+    for note in ROOM:
+        if not up_to.has_read(note):
+            counts = counts.plus(note)
+    assert counts == count_unread(ROOM, up_to)
+
+
 receipts = st.builds(
     PlacedReceipt,
     st.sampled_from(["m.read", "m.read.private"]),
