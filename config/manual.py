@@ -58,7 +58,7 @@ def manual() -> str:
     return "\n".join(parts) + "\n\n" + _CLOSING
 
 
-def keys() -> list[str]:
+def every_key() -> list[str]:
     """Every key that the page must name, with its section: `media.max_upload`."""
     found = [field.name for field in _plain_fields()]
     for field in dataclasses.fields(Settings):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import runpy
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def declared() -> tuple[list[str], list[str]]:
     """What setup.py asks for: to run, and to test and measure besides."""
     with mock.patch("setuptools.setup") as setup:
         runpy.run_path(str(ROOT / "setup.py"))
-    asked: dict[str, Any] = setup.call_args.kwargs
+    asked: Mapping[str, Any] = setup.call_args.kwargs
     extras = [line for lines in asked["extras_require"].values() for line in lines]
     return asked["install_requires"], extras
 
