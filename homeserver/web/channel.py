@@ -360,7 +360,8 @@ class Channel(protocol.Protocol):
         """Fires when the client takes more; None if it does already."""
         if not self._write_blocked:
             return None
-        self._drain = drained = Deferred()
+        drained: Deferred[None] = Deferred()
+        self._drain = drained
         return drained
 
     def _failed(self, failure: Failure, request: RequestInfo) -> None:

@@ -58,7 +58,7 @@ def compile_endpoint(endpoint: Endpoint, service: object) -> BoundEndpoint:
     handler, declaration = endpoint.handler, endpoint.declaration
     name = f"{handler.__module__}.{handler.__qualname__}"
     try:
-        hints = typing.get_type_hints(handler)
+        hints = inspect.get_annotations(handler, eval_str=True)
     except NameError as error:
         raise TypeError(f"{name}: {error}; types of a handler must be imported at run time") from None
     parameters = list(inspect.signature(handler).parameters.values())
