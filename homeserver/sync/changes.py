@@ -1,0 +1,144 @@
+"""What happened, for one user, between two positions of the log.
+
+Where the ring reaches back far enough it is answered from memory, at the cost of the entries since then; else from the
+tables, by position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass, field
+
+from psycopg2.extensions import cursor as Cursor
+
+from homeserver.runtime.log import Ring
+from storage import account_data as account_data_table
+from storage import memberships as membership_table
+from storage import receipts as receipt_table
+from storage import rooms as room_table
+from storage import to_device as to_device_table
+from storage.database import Database
+from storage.rows import (
+    AccountDataRow,
+    Entry,
+    EventRow,
+    ReceiptRow,
+    Status,
+    ToDeviceRow,
+    TypingRow,
+)
+
+MOST_TO_DEVICE = 100
+"""To-device messages in one answer; the rest waits for the next."""
+
+
+@dataclass(slots=True)
+class RoomNews:
+    """What happened in one room."""
+
+    has_events: bool = False
+    receipts: list[ReceiptRow] = field(default_factory=list)
+    typing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OwnMembership:
+    """A change of the user's own membership in a room."""
+
+    position: int
+    room: int
+    membership: str
+
+
+@dataclass(slots=True)
+class Changes:
+    """Everything that concerns one user and device in (since, upto]."""
+
+    rooms: dict[int, RoomNews] = field(default_factory=dict)
+    memberships: list[OwnMembership] = field(default_factory=list)
+    account_data: list[AccountDataRow] = field(default_factory=list)
+    to_device: list[ToDeviceRow] = field(default_factory=list)
+    more_to_device: bool = False
+
+    def room(self, number: int) -> RoomNews:
+        """The changes of a room, made where there are none yet."""
+        found = self.rooms.get(number)
+        if found is None:
+            found = self.rooms[number] = RoomNews()
+        return found
+
+
+class ChangeReader:
+    """Finds changes, in the ring or in the tables."""
+
+    def __init__(self, database: Database, ring: Ring) -> None:
+        self._database = database
+        self._ring = ring
+
+    async def between(self, user_id: str, device: int, joined: Set[int], since: int, upto: int) -> Changes:
+        """The changes in (since, upto]; `joined`: the rooms that the user is in at `upto`."""
+        if self._ring.covers(since):
+            return from_entries(self._ring.after(since), user_id, device, joined, upto)
+        return await self._database.read(from_tables, user_id, device, list(joined), since, upto)
+
+    async def waiting_to_device(self, device: int, upto: int) -> tuple[list[ToDeviceRow], bool]:
+        """The messages a device has not shown to have, oldest first, and whether there are more than fit."""
+        rows = await self._database.read(to_device_table.waiting, device, 0, upto, MOST_TO_DEVICE + 1)
+        return rows[:MOST_TO_DEVICE], len(rows) > MOST_TO_DEVICE
+
+
+def from_entries(entries: Iterable[Entry], user_id: str, device: int, joined: Set[int], upto: int) -> Changes:
+    """Pick out of log entries what concerns the user and the device."""
+    changes = Changes()
+    for entry in entries:
+        if entry.position > upto:
+            break
+        if isinstance(entry, EventRow):
+            if entry.status is not Status.ACCEPTED or entry.is_history:
+                continue
+            if entry.room in joined:
+                changes.room(entry.room).has_events = True
+            for change in entry.members:
+                if change.user_id == user_id:
+                    changes.memberships.append(OwnMembership(entry.position, entry.room, change.membership))
+        elif isinstance(entry, ReceiptRow):
+            if entry.room in joined and (entry.type != "m.read.private" or entry.user_id == user_id):
+                changes.room(entry.room).receipts.append(entry)
+        elif isinstance(entry, TypingRow):
+            if entry.room in joined:
+                changes.room(entry.room).typing = True
+        elif isinstance(entry, AccountDataRow):
+            if entry.user_id == user_id:
+                changes.account_data.append(entry)
+        elif isinstance(entry, ToDeviceRow):
+            if entry.device == device:
+                changes.to_device.append(entry)
+    if len(changes.to_device) > MOST_TO_DEVICE:
+        del changes.to_device[MOST_TO_DEVICE:]
+        changes.more_to_device = True
+    changes.account_data = newest_account_data(changes.account_data)
+    return changes
+
+
+def from_tables(tx: Cursor, user_id: str, device: int, joined: Sequence[int], since: int, upto: int) -> Changes:
+    """The same from the tables. Typing is not kept there: rooms where somebody types are marked by the caller."""
+    changes = Changes()
+    for position, room, membership in membership_table.changes_of(tx, user_id, since, upto):
+        changes.memberships.append(OwnMembership(position, room, membership))
+    for room in room_table.with_news(tx, joined, since):
+        changes.room(room).has_events = True
+    for receipt in receipt_table.in_rooms_between(tx, joined, since, upto):
+        if receipt.type != "m.read.private" or receipt.user_id == user_id:
+            changes.room(receipt.room).receipts.append(receipt)
+    changes.account_data = account_data_table.of_user_between(tx, user_id, since, upto)
+    waiting = to_device_table.waiting(tx, device, since, upto, MOST_TO_DEVICE + 1)
+    changes.to_device = waiting[:MOST_TO_DEVICE]
+    changes.more_to_device = len(waiting) > MOST_TO_DEVICE
+    return changes
+
+
+def newest_account_data(rows: Sequence[AccountDataRow]) -> list[AccountDataRow]:
+    """Of several changes of the same data only the last."""
+    if len(rows) < 2:
+        return list(rows)
+    return list({(row.room_id, row.type): row for row in rows}.values())

@@ -1,0 +1,74 @@
+"""The `timeline` of a room in an answer. Encoded once for all readers that get the same events in the same form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from homeserver.rooms.client_events import ClientEvents
+from homeserver.runtime.lru import Lru
+from homeserver.sync.reader import Reader
+from homeserver.sync.timelines import Timeline
+from storage.rows import EventRow
+
+MOST_SHARED_BYTES = 8 * 1024 * 1024
+
+
+class TimelinePart:
+    """Encodes timelines."""
+
+    def __init__(self, client_events: ClientEvents) -> None:
+        self._client_events = client_events
+        self._shared: Lru[tuple[int, int, int, bool], bytes] = Lru(MOST_SHARED_BYTES, _weight)
+
+    async def encode(
+        self,
+        reader: Reader,
+        timeline: Timeline,
+        start: int,
+        memberships: Mapping[int, str] | None,
+        relations: Mapping[str, bytes] | None = None,
+    ) -> bytes:
+        """The encoded timeline. `start`: position that `prev_batch` stands for where there are no events.
+
+        `memberships`: the reader's own at each event, None where that is join throughout.
+        """
+        rows = timeline.rows
+        if not rows:
+            return b'{"events":[],"limited":%s,"prev_batch":"s%d"}' % (b"true" if timeline.limited else b"false", start)
+        shareable = memberships is None and not relations and reader.takes_common_form
+        if not shareable or any(row.device == reader.device for row in rows):
+            await self._client_events.prepare(rows)
+            return _encode(reader, rows, timeline.limited, memberships, relations or {})
+        key = (rows[0].position, rows[-1].position, len(rows), timeline.limited)
+        known = self._shared.get(key)
+        if known is None:
+            await self._client_events.prepare(rows)
+            known = _encode(reader, rows, timeline.limited, None, {})
+            self._shared.put(key, known)
+        return known
+
+    def redacted(self) -> None:
+        """An event changed its form: nothing that was encoded before may go out again."""
+        self._shared.clear()
+
+
+def _encode(
+    reader: Reader,
+    rows: Sequence[EventRow],
+    limited: bool,
+    memberships: Mapping[int, str] | None,
+    relations: Mapping[str, bytes],
+) -> bytes:
+    events = b",".join(
+        reader.render(
+            row, "join" if memberships is None else memberships.get(row.position), relations.get(row.event.event_id)
+        )
+        for row in rows
+    )
+    # The token stands for the place just before the first event.
+    before = rows[0].position - 1
+    return b'{"events":[%s],"limited":%s,"prev_batch":"s%d"}' % (events, b"true" if limited else b"false", before)
+
+
+def _weight(key: tuple[int, int, int, bool], encoded: bytes) -> int:
+    return len(encoded) + 200
