@@ -122,7 +122,9 @@ def test_rooms_are_chosen_before_the_sections() -> None:
     chosen = Filter.parse({"room": {"rooms": ["!a:x", "!b:x"], "not_rooms": ["!b:x"], "include_leave": True}})
     assert [chosen.includes_room(room) for room in ("!a:x", "!b:x", "!c:x")] == [True, False, False]
     assert chosen.include_leave
-    assert not chosen.matches_everything
+    parts: list[JsonObject] = [{"rooms": ["!a:x"]}, {"not_rooms": ["!a:x"]}, {"state": {"not_rooms": ["!a:x"]}}]
+    for part in parts:
+        assert not Filter.parse({"room": part}).matches_everything
 
 
 def test_members_are_loaded_lazily_if_either_section_asks_for_it() -> None:

@@ -326,8 +326,11 @@ def test_an_unknown_condition_never_holds() -> None:
 
 
 def test_the_stand_in_for_the_user_means_nothing_in_a_users_own_rule() -> None:
-    condition: JsonObject = {"kind": "event_property_is", "key": "content.who", "value": "[the user's Matrix ID]"}
-    assert not holds(condition, event({"who": ME}))
+    stand_in = "[the user's Matrix ID]"
+    assert not holds(match("content.who", stand_in), event({"who": ME}))
+    assert holds(match("content.who", stand_in), event({"who": stand_in}))
+    condition: JsonObject = {"kind": "event_property_contains", "key": "content.who", "value": stand_in}
+    assert not holds(condition, event({"who": [ME]}))
 
 
 def test_a_body_that_is_no_text_and_deep_content_do_no_harm() -> None:

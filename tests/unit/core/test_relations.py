@@ -205,7 +205,7 @@ def test_the_new_content_of_an_encrypted_edit_is_not_to_be_seen() -> None:
 
 
 def test_the_latest_edit_counts_and_of_equal_ones_the_one_with_the_largest_id() -> None:
-    edits = [event("$a", ts_ms=5), event("$c", ts_ms=9), event("$b", ts_ms=9), event("$z", ts_ms=99, sender="@bob:x")]
+    edits = [event("$y", ts_ms=5), event("$c", ts_ms=9), event("$b", ts_ms=9), event("$z", ts_ms=99, sender="@bob:x")]
     latest = latest_replacement(original(), edits)
     assert latest is not None
     assert latest.event_id == "$c"
