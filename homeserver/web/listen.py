@@ -10,7 +10,6 @@ from typing import Any, Final, Protocol, cast
 import structlog
 from OpenSSL import SSL, crypto
 from twisted.internet import ssl
-from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import ServerFactory
 
 BACKLOG: Final = 1024
@@ -30,16 +29,28 @@ class TlsFiles:
     private_key: Path
 
 
+class Port(Protocol):
+    """An open listener."""
+
+    def getHost(self) -> object:
+        """Its address."""
+        ...
+
+    def stopListening(self) -> object:
+        """Close it; maybe a Deferred."""
+        ...
+
+
 class ListeningReactor(Protocol):
     """The part of a reactor that we use here. (zope's interfaces carry no usable types.)"""
 
-    def listenTCP(self, port: int, factory: Any, backlog: int = ..., interface: str = ...) -> IListeningPort: ...
+    def listenTCP(self, port: int, factory: Any, backlog: int = ..., interface: str = ...) -> Port: ...
 
     def listenSSL(
         self, port: int, factory: Any, contextFactory: Any, backlog: int = ..., interface: str = ...
-    ) -> IListeningPort: ...
+    ) -> Port: ...
 
-    def listenUNIX(self, address: str, factory: Any, backlog: int = ..., mode: int = ...) -> IListeningPort: ...
+    def listenUNIX(self, address: str, factory: Any, backlog: int = ..., mode: int = ...) -> Port: ...
 
 
 class TlsContext:
@@ -83,9 +94,7 @@ class TlsContext:
         return context
 
 
-def listen(
-    reactor: object, factory: ServerFactory, bind: str, port: int, tls: TlsFiles | None = None
-) -> IListeningPort:
+def listen(reactor: object, factory: ServerFactory, bind: str, port: int, tls: TlsFiles | None = None) -> Port:
     """Open a listener; `bind` is an address, or the path of a Unix socket. Raises ListenFailed."""
     listening = cast(ListeningReactor, reactor)
     try:
