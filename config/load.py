@@ -16,6 +16,7 @@ from typing import Any, get_type_hints
 
 import yaml
 
+from config import together
 from config.kinds import (
     Bytes,
     Milliseconds,
@@ -89,6 +90,9 @@ def loads(
             raise BadConfig([Mistake(f"--set {option}", "", "expected KEY=VALUE, as in rooms.default_version=11")])
         root = reader.override(root, tuple(key_text.split(".")), value, f"--set {key_text}")
     settings = reader.section(root, Settings, "")
+    if isinstance(settings, Settings):
+        for key_text, text_of_mistake in together.mistakes(settings):
+            reader.note(root, key_text, text_of_mistake)
     if reader.mistakes:
         raise BadConfig(sorted(reader.mistakes, key=_in_order_of_lines))
     assert isinstance(settings, Settings)
@@ -207,18 +211,27 @@ class _Reader:
     def _wrong(self, node: yaml.Node, key: str, text: str) -> None:
         self.mistakes.append(Mistake(self._where(node), key, text))
 
+    def note(self, root: yaml.Node, key: str, text: str) -> None:
+        """Note a mistake in a key of a config that could be read; its line, or the nearest there is."""
+        node = root
+        for part in key.split("."):
+            if isinstance(node, yaml.SequenceNode):
+                node = node.value[int(part)]
+            else:
+                node = next((value for name, value in node.value if name.value == part), node)
+        self._wrong(node, key, text)
+
     def section(self, node: yaml.Node, section: type[Any], key: str) -> Any:
         """A section from a mapping, or None with its mistakes noted."""
-        if node.tag == f"{_TAG}null" and key:
-            node = yaml.MappingNode(f"{_TAG}map", [])
-        if not isinstance(node, yaml.MappingNode):
+        is_empty = node.tag == f"{_TAG}null" and key != ""
+        if not is_empty and not isinstance(node, yaml.MappingNode):
             self._wrong(node, key, f"expected {_keys_of(section)}, not {_shown(node)}")
             return None
         values: dict[str, Any] = {}
         noted = len(self.mistakes)
         known = {field.name: field for field in dataclasses.fields(section)}
         kinds = get_type_hints(section)
-        for name_node, value_node in node.value:
+        for name_node, value_node in () if is_empty else node.value:
             name = str(name_node.value)
             path = f"{key}.{name}" if key else name
             if name not in known:
