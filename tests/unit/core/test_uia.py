@@ -105,6 +105,12 @@ def test_the_client_chooses_among_the_flows_by_what_it_completes() -> None:
     assert isinstance(advance(first, TOKEN, Accepted()), Completed)
 
 
+def test_a_stage_of_a_flow_that_was_not_taken_is_not_due() -> None:
+    first = challenge(advance(session((PASSWORD, DUMMY), (DUMMY, REGISTRATION_TOKEN)), SECRET, Accepted())).session
+    assert first.next_stages() == {DUMMY}
+    assert challenge(advance(first, TOKEN, Accepted())).session == first
+
+
 def test_a_completed_stage_cannot_be_tried_again() -> None:
     first = challenge(advance(session((PASSWORD, DUMMY)), SECRET, Accepted())).session
     # No verdict is asked for, so that nobody can go on guessing passwords in such a session.
