@@ -118,7 +118,7 @@ class Database:
     def read(
         self, function: Callable[Concatenate[Cursor, _P], _T], /, *args: _P.args, **kwargs: _P.kwargs
     ) -> Deferred[_T]:
-        """Run `function(tx, …)` in a thread, each statement for itself; none may write. Repeated on a lost connection."""
+        """Run `function(tx, …)` in a thread, each statement for itself, none writing. Repeated on a lost connection."""
         return self._submit(lambda tx: function(tx, *args, **kwargs), writes=False)
 
     def write(
@@ -203,6 +203,12 @@ class _Worker(threading.Thread):
             except CommitUnknown:
                 self._close()
                 raise
+            except psycopg2.errors.ReadOnlySqlTransaction:
+                if not job.writes:
+                    raise  # a mistake of ours; a write is refused like this by a standby
+                self._close()
+                self._pause(job, pause_s)
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
             except psycopg2.Error as error:
                 if is_lost(self._connection, error):
                     self._close()
@@ -213,14 +219,18 @@ class _Worker(threading.Thread):
                         raise
                 elif not is_passing(error):
                     raise
-                if time.monotonic() + pause_s > job.deadline_s:
-                    raise DatabaseUnavailable("the database does not answer") from error
-                time.sleep(pause_s)
+                self._pause(job, pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
             else:
                 self._away = False
                 self._count(tx, job.writes)
                 return result
+
+    def _pause(self, job: _Job, pause_s: float) -> None:
+        """Wait before the next try. Called where an error is handled; raises DatabaseUnavailable when there is none."""
+        if time.monotonic() + pause_s > job.deadline_s:
+            raise DatabaseUnavailable("the database does not answer")
+        time.sleep(pause_s)
 
     def _transaction(self, tx: _CountingCursor, work: Callable[[Cursor], object]) -> object:
         tx.execute_uncounted("BEGIN READ WRITE")

@@ -112,6 +112,11 @@ class TestServer:
         self.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    @property
+    def socket_folder(self) -> Path:
+        """Where its socket is."""
+        return self._folder
+
     def dsn(self, database: str) -> str:
         """How to reach a database."""
         return f"host={self._folder} user={SUPERUSER} dbname={database}"

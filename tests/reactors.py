@@ -26,9 +26,7 @@ def run_on_reactor(story: Callable[[EPollReactor], Coroutine[Deferred[Any], Any,
 
     reactor.callWhenRunning(begin)
     reactor.run(installSignalHandlers=False)
-    # What a reactor that is only stopped, not ended with its process, would keep open.
-    for reader in tuple(reactor._internalReaders):
-        reader.connectionLost(Failure(ConnectionError("the reactor has stopped")))  # type: ignore[no-untyped-call]
+    # Its waker stays open: a thread that ends just now may still want to wake it.
     reactor._poller.close()
     result = results[0]
     if isinstance(result, Failure):

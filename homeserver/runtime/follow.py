@@ -58,17 +58,17 @@ class Follower:
         self._handle = handle
         self._reactor = reactor
         self._begin_at = begin_at
-        self._saved = 0
+        self._is_started = False
+        self._saved: int | None = None
         self._saved_s = 0.0
-        self._news: Deferred[None] | None = None
+        self._waiting: Deferred[None] | None = None
+        self._waits_for_news = False
         self._is_stopping = False
 
     async def run(self) -> None:
         """Follow. Ends when `stop` was called; the cursor is then saved."""
-        # Before the cursor is read: what is published meanwhile lies after it, or is handled at once.
         end = self._ring.subscribe(self._on_entries)
         try:
-            await self._start()
             pause_s = FIRST_PAUSE_S
             while not self._is_stopping:
                 try:
@@ -78,9 +78,10 @@ class Follower:
                     raise
                 except Exception:
                     log.exception("a follower failed and will try again", follower=self.name, pause_s=pause_s)
-                    await self._sleep(pause_s)
+                    await self._wait(pause_s, for_news=False)
                     pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
-            await self._save()
+            if self._is_started:
+                await self._save()
         finally:
             end()
 
@@ -90,18 +91,21 @@ class Follower:
         self._wake()
 
     async def _start(self) -> None:
-        stored = await self._database.read(log_head.cursor_of, self.name)
-        if stored is not None:
-            self.position = self._saved = stored
+        self._saved = await self._database.read(log_head.cursor_of, self.name)
+        if self._saved is not None:
+            self.position = self._saved
         else:
             self.position = self._ring.head if self._begin_at is None else self._begin_at
-            await self._save()
+        self._is_started = True
+        await self._save()
 
     async def _step(self) -> None:
         """Handle what there is, or wait for more."""
+        if not self._is_started:
+            await self._start()
         upto = self._ring.head
         if self.position >= upto:
-            await self._wait()
+            await self._rest()
             return
         if self._ring.covers(self.position):
             entries: Sequence[Entry] = self._ring.after(self.position)
@@ -116,39 +120,44 @@ class Follower:
         if time.monotonic() - self._saved_s > SAVE_EVERY_S:
             await self._save()
 
+    async def _rest(self) -> None:
+        """Wait for news. Once it has been quiet for a while, the stored cursor is exact."""
+        if self.position == self._saved:
+            await self._wait(None, for_news=True)
+            return
+        await self._wait(SAVE_EVERY_S, for_news=True)
+        if self.position >= self._ring.head:
+            await self._save()
+
     async def _save(self) -> None:
         self._saved_s = time.monotonic()
-        if self.position != self._saved or self._begin_at is None:
-            await self._database.write(log_head.save_cursor, self.name, self.position)
-            self._saved = self.position
-
-    async def _wait(self) -> None:
         if self.position != self._saved:
-            # Nothing else to do: so the cursor is exact while the log is quiet.
-            await self._sleep(SAVE_EVERY_S)
-            if not self._is_stopping:
-                await self._save()
-            return
-        news = self._news = Deferred()
-        if not self._is_stopping:
-            await news
+            position = self.position
+            await self._database.write(log_head.save_cursor, self.name, position)
+            self._saved = position
 
-    def _sleep(self, seconds: float) -> Deferred[None]:
-        """Wait for this long, or for news."""
-        news = self._news = Deferred()
-        timer = self._reactor.callLater(seconds, self._wake)
+    def _wait(self, seconds: float | None, *, for_news: bool) -> Deferred[None]:
+        """Wait for this long, or for ever, or for news; `stop` ends it."""
+        waiting: Deferred[None] = Deferred()
+        if self._is_stopping:
+            waiting.callback(None)
+            return waiting
+        self._waiting, self._waits_for_news = waiting, for_news
+        if seconds is not None:
+            timer = self._reactor.callLater(seconds, self._wake)
 
-        def end(result: None) -> None:
-            if timer.active():
-                timer.cancel()
+            def end(_: object) -> None:
+                if timer.active():
+                    timer.cancel()
 
-        news.addBoth(end)
-        return news
+            waiting.addBoth(end)
+        return waiting
 
     def _wake(self) -> None:
-        news, self._news = self._news, None
-        if news is not None and not news.called:
-            news.callback(None)
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and not waiting.called:
+            waiting.callback(None)
 
     def _on_entries(self, _: Sequence[Entry]) -> None:
-        self._wake()
+        if self._waits_for_news:
+            self._wake()

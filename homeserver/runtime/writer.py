@@ -160,7 +160,7 @@ class Writer:
 
     @property
     def next_position(self) -> int:
-        """What the next append gives to its first entry (that is not history), for those who must know it beforehand."""
+        """What the next append gives to its first entry that is not history, for those who must know beforehand."""
         return self._next + 1
 
     @property
