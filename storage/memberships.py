@@ -109,3 +109,51 @@ def servers_in(tx: Cursor, room: int) -> list[tuple[str, int]]:
         (room,),
     )
     return tx.fetchall()
+
+
+def of_user(tx: Cursor, user_id: str) -> list[tuple[int, str, int]]:
+    """Room, membership and position of the member event, for all rooms that the user has not forgotten."""
+    tx.execute(
+        "SELECT room, membership, position FROM memberships WHERE user_id = %s AND NOT is_forgotten ORDER BY position",
+        (user_id,),
+    )
+    return tx.fetchall()
+
+
+def stays_of(tx: Cursor, user_id: str) -> dict[int, int]:
+    """Room → position at which a local user's present stay began, for the rooms that they are in."""
+    tx.execute(
+        "SELECT room, min(position) FROM (SELECT room, position, membership,"
+        " max(position) FILTER (WHERE membership <> 'join') OVER (PARTITION BY room) AS last_out"
+        " FROM membership_changes WHERE user_id = %s) AS change"
+        " WHERE membership = 'join' AND position > coalesce(last_out, 0) GROUP BY room",
+        (user_id,),
+    )
+    return dict(tx.fetchall())
+
+
+def stay_ended_at(tx: Cursor, user_id: str, room: int) -> int | None:
+    """Where a local user's last stay in a room ended; None if there was none, or it lasts."""
+    tx.execute(
+        "SELECT min(position) FROM membership_changes WHERE user_id = %s AND room = %s AND position >"
+        " (SELECT max(position) FROM membership_changes WHERE user_id = %s AND room = %s AND membership = 'join')",
+        (user_id, room, user_id, room),
+    )
+    row = tx.fetchone()
+    return None if row is None or row[0] is None else int(row[0])
+
+
+def in_room(tx: Cursor, room: int, user_id: str) -> tuple[str, bool] | None:
+    """A user's membership of a room, and whether they have forgotten it; None if they never had one."""
+    tx.execute("SELECT membership, is_forgotten FROM memberships WHERE room = %s AND user_id = %s", (room, user_id))
+    return tx.fetchone()
+
+
+def joined_of_server(tx: Cursor, room: int, server_name: str) -> list[str]:
+    """The joined users of one server."""
+    ending = ":" + server_name
+    tx.execute(
+        "SELECT user_id FROM memberships WHERE room = %s AND membership = 'join' AND right(user_id, %s) = %s",
+        (room, len(ending), ending),
+    )
+    return [user_id for (user_id,) in tx.fetchall()]

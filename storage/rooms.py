@@ -72,13 +72,6 @@ def is_published(tx: Cursor, room: int) -> bool:
     return row is not None and bool(row[0])
 
 
-def invite_state(tx: Cursor, room: int, user_id: str) -> bytes | None:
-    """The stripped state that came with an invite or a knock, as a JSON array; None if there is none."""
-    tx.execute("SELECT json FROM invite_states WHERE room = %s AND user_id = %s", (room, user_id))
-    row = tx.fetchone()
-    return None if row is None else bytes(row[0])
-
-
 def _stored(tx: Cursor, condition: str, value: str | int) -> StoredRoom | None:
     tx.execute(
         f"SELECT r.room, r.room_id, r.version, h.extremities, h.state_root, h.depth, h.position, {_SUMMARY}"

@@ -25,7 +25,7 @@ from homeserver.rooms.room import Room
 from homeserver.rooms.state import StateKey, StateStore
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ring import Ring
-from homeserver.runtime.writer import Writer
+from homeserver.runtime.writer import Also, Writer
 from homeserver.web.errors import BadJson, Forbidden, MatrixError
 from storage import events as event_table
 from storage.database import Cursor, Database
@@ -68,32 +68,30 @@ class Appender:
         self, room_id: str, drafts: Sequence[Draft], *, device: int | None = None, txn_path: str | None = None
     ) -> list[EventRow]:
         """Add events to a room, all of them or none. Returns when they are committed."""
-        rows, committed = await self.queue(room_id, drafts, device=device, txn_path=txn_path)
-        await committed
-        return rows
-
-    async def queue(
-        self, room_id: str, drafts: Sequence[Draft], *, device: int | None = None, txn_path: str | None = None
-    ) -> tuple[list[EventRow], Deferred[None]]:
-        """As `add`, but returns when the events are queued, with what tells of their commit."""
 
         def script(plan: Plan) -> list[EventRow]:
             room = plan.room(room_id)
             return [room.add(draft, device=device, txn_path=txn_path) for draft in drafts]
 
-        return await self.queue_script(script)
+        return await self.run(script)
 
-    async def run(self, script: Script[T]) -> T:
-        """Run a script and commit what it added, all of it or nothing. Its answer comes after the commit."""
-        answer, committed = await self.queue_script(script)
+    async def run(self, script: Script[T], also: Sequence[Also] = ()) -> T:
+        """Run a script and commit what it added, all of it or nothing. Its answer comes after the commit.
+
+        `also`: small statements for the same transaction.
+        """
+        answer, committed = await self.queue_script(script, also)
         await committed
         return answer
 
-    async def queue_script(self, script: Script[T]) -> tuple[T, Deferred[None]]:
-        """As `run`, but returns when the events are queued, with what tells of their commit."""
+    async def queue_script(
+        self, script: Script[T], also: Sequence[Also] = (), now_ms: int | None = None
+    ) -> tuple[T, Deferred[None]]:
+        """As `run`, but returns when the events are queued, with what tells of their commit. `now_ms`: another time for them."""
         absent: frozenset[str] = frozenset()
         for _ in range(MOST_ROUNDS):
-            plan = Plan(self._inputs, self._writer.next_position, self._clock.now_ms(), absent)
+            now = self._clock.now_ms() if now_ms is None else now_ms
+            plan = Plan(self._inputs, self._writer.next_position, now, absent)
             try:
                 answer = script(plan)
             except Missing as missing:
@@ -101,7 +99,7 @@ class Appender:
             except (Rejected, BadEvent, NotCanonical) as refusal:
                 raise refused(refusal) from refusal
             else:
-                return answer, self._queue(plan)
+                return answer, self._queue(plan, also)
         raise RuntimeError("a script never found all that it needed in memory")
 
     async def look(self, script: Script[T]) -> T:
@@ -116,7 +114,7 @@ class Appender:
                 raise refused(refusal) from refusal
         raise RuntimeError("a script never found all that it needed in memory")
 
-    def _queue(self, plan: Plan) -> Deferred[None]:
+    def _queue(self, plan: Plan, also: Sequence[Also]) -> Deferred[None]:
         rows = plan.rows
         if not rows:
             done: Deferred[None] = Deferred()
@@ -125,7 +123,7 @@ class Appender:
         plan.finish()
         first = rows[0].position
         # Raises, with nothing changed, if the log takes nothing now.
-        committed = self._writer.append(rows)
+        committed = self._writer.append(rows, also)
         assert rows[0].position == first, "the log has not gone on since the plan was made"
         for planned in plan.rooms.values():
             if planned.rows:
@@ -138,7 +136,9 @@ class Appender:
     async def _fetch(self, missing: Missing) -> frozenset[str]:
         """Bring what was missing into memory, in one visit. Gives the ids of events that we do not have."""
         if isinstance(missing, MissingRoom):
-            await self._heads.get(missing.room_id)
+            if await self._heads.if_known(missing.room_id) is None:
+                # Whether this server knows a room is nobody's business who is not in it.
+                raise Forbidden("You are not in this room.")
         elif isinstance(missing, MissingState):
             await self._fetch_state(missing.room, missing.keys)
         elif isinstance(missing, MissingEvents):

@@ -102,7 +102,8 @@ class Memberships:
 
     async def at(self, user_id: str, room: int, position: int) -> str | None:
         """A local user's membership as it was after a position of the log; None if they had none yet."""
-        return await self._database.read(membership_table.at, user_id, room, position)
+        before = await self._database.read(membership_table.before, user_id, room, position)
+        return None if before is None else before[1]
 
     def forgotten(self, user_id: str, room: int) -> None:
         """The user has forgotten a room (and it is written down)."""
