@@ -135,10 +135,10 @@ def _under_unconflicted(known: Known, suspects: Collection[EventId]) -> Asking[s
     """Which of the events are in the auth chain of an unconflicted event: a walk up, to the events that cite them."""
     settled: set[EventId] = set()
     seen = set(suspects)
-    level = set(suspects)
-    while level:
-        yield from known.ask(cited_by=level)
-        citing = {event_id for cited in level for event_id in known.cited_by[cited]}
+    told = dict.fromkeys(suspects, 0)  # the events still to go up from, with how many of those citing them are told
+    while told:
+        answer = yield from known.ask(cited_by=told)
+        citing = {event_id for cited in told for event_id in answer.get(cited, ())}
         yield from known.ask(events=citing)
         yield from known.ask(unconflicted={known.events[event_id].key for event_id in citing})
         stack = [event_id for event_id in citing if known.unconflicted(known.events[event_id].key) == event_id]
@@ -147,11 +147,18 @@ def _under_unconflicted(known: Known, suspects: Collection[EventId]) -> Asking[s
             below = (seen & set(known.events[stack.pop()].auth_events)) - settled
             settled |= below
             stack += below
+        told = {cited: count + len(answer[cited]) for cited, count in told.items() if answer.get(cited)}
         # Go on only above what is not settled.
-        level = {
-            event_id
-            for event_id in citing - seen - settled
-            if not settled.issuperset(seen.intersection(known.events[event_id].auth_events))
-        }
-        seen |= level
+        told.update(
+            dict.fromkeys(
+                (
+                    event_id
+                    for event_id in citing - seen
+                    if not settled.issuperset(seen.intersection(known.events[event_id].auth_events))
+                ),
+                0,
+            )
+        )
+        seen |= told.keys()
+        told = {cited: count for cited, count in told.items() if cited not in settled}
     return settled.intersection(suspects)

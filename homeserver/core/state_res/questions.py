@@ -47,7 +47,7 @@ def rank_above(ranks_of_auth_events: Iterable[int]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What resolution needs next. At least one of the sets is not empty."""
+    """What resolution needs next. At least one of the fields is not empty."""
 
     nodes: frozenset[EventId] = frozenset()
     """Auth edges of these events. Must be answered in full."""
@@ -55,8 +55,13 @@ class Question:
     """These events themselves. Must be answered in full."""
     unconflicted: frozenset[Key] = frozenset()
     """Which event all states have at these keys. No key that is conflicted is ever asked for."""
-    cited_by: frozenset[EventId] = frozenset()
-    """Which state events of the room have these among their auth events. Rare: see `auth_chains`."""
+    cited_by: Mapping[EventId, int] = field(default_factory=dict)
+    """Which state events of the room have these among their auth events; rare, see `full_conflict`.
+
+    Half a room may cite one event, and a few of them nearly always settle the matter. So the answer may give any number
+    of them at a time, in an order that does not change. The number here is how many it has given already; it gives the
+    ones after those, or none if there are no more.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,6 @@ class Known:
         self.nodes: dict[EventId, AuthNode] = {}
         self.events: dict[EventId, Event] = {}
         self.rejected: set[EventId] = set()
-        self.cited_by: dict[EventId, Collection[EventId]] = {}
         # A conflicted key has no unconflicted event; knowing that from the start keeps it out of every question.
         self._unconflicted: dict[Key, EventId | None] = dict.fromkeys(conflicted_keys)
 
@@ -117,18 +121,20 @@ class Known:
         nodes: Iterable[EventId] = (),
         events: Iterable[EventId] = (),
         unconflicted: Iterable[Key] = (),
-        cited_by: Iterable[EventId] = (),
-    ) -> Asking[None]:
+        cited_by: Mapping[EventId, int] | None = None,
+    ) -> Asking[Mapping[EventId, Collection[EventId]]]:
+        """Learn what is not known yet. Gives what the answer says of `cited_by`, which is not kept."""
         question = Question(
             nodes=frozenset(event_id for event_id in nodes if event_id not in self.nodes),
             events=frozenset(event_id for event_id in events if event_id not in self.events),
             unconflicted=frozenset(key for key in unconflicted if key not in self._unconflicted),
-            cited_by=frozenset(event_id for event_id in cited_by if event_id not in self.cited_by),
+            cited_by=cited_by or {},
         )
         if not (question.nodes or question.events or question.unconflicted or question.cited_by):
-            return
+            return {}
         answer = yield question
         self._learn(question, answer)
+        return answer.cited_by
 
     def _learn(self, question: Question, answer: Answer) -> None:
         self.nodes.update(answer.nodes)
@@ -138,8 +144,6 @@ class Known:
             self._unconflicted.setdefault(key, event_id)
         for key in question.unconflicted:
             self._unconflicted.setdefault(key, None)
-        for event_id in question.cited_by:
-            self.cited_by[event_id] = answer.cited_by.get(event_id, ())
         missing = (question.nodes - self.nodes.keys()) | (question.events - self.events.keys())
         if missing:
             raise MissingEvents(missing)

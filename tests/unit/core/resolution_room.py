@@ -19,6 +19,7 @@ class Room:
     """All state events of a room. `asked` counts what resolution wanted to know."""
 
     def __init__(self, events: Iterable[Event], rejected: Iterable[EventId] = (), with_ranks: bool = True) -> None:
+        self.citing_at_once = 3
         self.events = {event.event_id: event for event in events}
         self.rejected = set(rejected)
         self.with_ranks = with_ranks
@@ -55,7 +56,11 @@ class Room:
             events={event_id: self.events[event_id] for event_id in question.events},
             rejected=question.events & self.rejected,
             unconflicted={key: in_all[key] for key in question.unconflicted if key in in_all},
-            cited_by={event_id: self.citing.get(event_id, []) for event_id in question.cited_by},
+            # A few at a time, as a driver may.
+            cited_by={
+                event_id: self.citing.get(event_id, [])[told : told + self.citing_at_once]
+                for event_id, told in question.cited_by.items()
+            },
         )
 
 

@@ -16,7 +16,8 @@ from homeserver.core.canonical_json import JsonObject
 from homeserver.core.event import Event
 from homeserver.core.ids import EventId, RoomId, UserId
 from homeserver.core.room_rules import ROOM_RULES, RoomRules
-from homeserver.core.state_res import AuthNode, MissingEvents, Question, auth_difference, resolve, run
+from homeserver.core.state_res import AuthNode, MissingEvents, Question, auth_difference, rank_above, resolve, run
+from homeserver.core.state_res.auth_chains import Meeting
 from homeserver.core.state_res.questions import Answer, Key
 from tests.unit.core.resolution_room import Model, Room, split
 
@@ -164,33 +165,41 @@ def test_what_all_states_have_stays(version: str, history: list[list[Step]]) -> 
 
 
 GRAPHS = st.lists(st.lists(st.integers(1, 12), max_size=4), min_size=1, max_size=60)
+HEADS = st.sets(st.integers(0, 1_000), max_size=4)
 
 
 @settings(deadline=None)
-@given(
-    GRAPHS, st.lists(st.sets(st.integers(0, 59)), min_size=2, max_size=3), st.sets(st.integers(0, 59)), st.booleans()
-)
+@given(GRAPHS, st.lists(HEADS, min_size=2, max_size=3), HEADS, st.booleans(), st.sampled_from([1, -1]))
 def test_the_auth_difference_is_that_of_the_full_chains(
-    graph: list[list[int]], heads: list[set[int]], in_all: set[int], with_ranks: bool
+    graph: list[list[int]], heads: list[set[int]], in_all: set[int], with_ranks: bool, order: int
 ) -> None:
     nodes: dict[EventId, AuthNode] = {}
     chains: list[set[EventId]] = []
     ranks: list[int] = []
+    ids = [EventId(f"${number * 7919 % 1_000}") for number in range(len(graph))]
     for number, steps_back in enumerate(graph):
         cited = sorted({number - back for back in steps_back if back <= number})
-        ranks.append(max((ranks[other] for other in cited), default=-1) + 1)
-        nodes[EventId(f"${number}")] = AuthNode(
-            tuple(EventId(f"${other}") for other in cited), ranks[-1] if with_ranks else None
-        )
-        chains.append({EventId(f"${number}")}.union(*(chains[other] for other in cited)))
-    per_state = [{n for n in numbers if n < len(graph)} for numbers in heads]
-    shared = {n for n in in_all if n < len(graph)}
-    full = [set[EventId]().union(*(chains[n] for n in numbers | shared)) for numbers in per_state]
+        ranks.append(rank_above([ranks[other] for other in cited]))
+        nodes[ids[number]] = AuthNode(tuple(ids[other] for other in cited), ranks[-1] if with_ranks else None)
+        chains.append({ids[number]}.union(*(chains[other] for other in cited)))
+    per_state = [{number % len(graph) for number in numbers} for numbers in heads]
+    shared = {number % len(graph) for number in in_all}
+    full = [set[EventId]().union(*(chains[number] for number in numbers | shared)) for numbers in per_state]
     expected = set[EventId]().union(*full) - full[0].intersection(*full)
-    found = auth_difference(
-        [{EventId(f"${n}") for n in numbers} for numbers in per_state], nodes, {EventId(f"${n}") for n in shared}
-    )
-    assert found == expected
+
+    ids_per_state = [{ids[number] for number in numbers} for numbers in per_state]
+    assert auth_difference(ids_per_state, nodes, {ids[number] for number in shared}) == expected
+
+    # Also if nodes are told when they are asked for, and heads come one by one, when the walk was over before.
+    meeting = Meeting(len(heads))
+    told: dict[EventId, AuthNode] = {}
+    masks = [(event_id, 1 << index) for index, event_ids in enumerate(ids_per_state) for event_id in event_ids]
+    for event_id, mask in [*masks, *((ids[number], meeting.everyone) for number in shared)][::order]:
+        meeting.add(event_id, mask)
+        while wanted := meeting.advance(told):
+            assert not wanted & told.keys()
+            told.update({event_id: nodes[event_id] for event_id in wanted})
+    assert meeting.difference() == expected
 
 
 def test_the_walk_for_the_auth_difference_stops_where_the_chains_meet() -> None:
@@ -199,6 +208,21 @@ def test_the_walk_for_the_auth_difference_stops_where_the_chains_meet() -> None:
     nodes[EventId("$b")] = AuthNode((EventId("$9995"),), 9_996)
     found = auth_difference([{EventId("$a")}, {EventId("$b")}], nodes)
     assert found == {"$a", "$b", "$9999", "$9998", "$9997", "$9996"}
+
+
+def test_a_head_that_comes_late_is_still_found_under_what_all_states_have() -> None:
+    nodes = {
+        EventId("$p"): AuthNode((), 8),
+        EventId("$w"): AuthNode((EventId("$y"),), 5),
+        EventId("$y"): AuthNode((), 3),
+    }
+    meeting = Meeting(2)
+    meeting.add(EventId("$p"), 1)
+    meeting.add(EventId("$w"), meeting.everyone)
+    assert meeting.advance(nodes) == set()
+    meeting.add(EventId("$y"), 1)
+    assert meeting.advance(nodes) == set()
+    assert meeting.difference() == {"$p"}
 
 
 def test_an_old_join_under_an_unconflicted_ban_is_not_replayed() -> None:
@@ -218,7 +242,10 @@ def test_an_old_join_under_an_unconflicted_ban_is_not_replayed() -> None:
 
 
 def test_a_suspect_under_an_unconflicted_event_at_another_key_is_found_by_asking_upwards() -> None:
-    """Carol's join cites the old join rules, Bob's own state event cites neither; only citing events tell."""
+    """Dave's join, which is in dispute, cites the old join rules. So does Carol's, which all states have.
+
+    Nothing at the keys of the join rules or of Dave leads to them.
+    """
     story = Story("11")
     alice, bob, carol = USERS[:3]
     old_rules = story.state["m.room.join_rules", ""]

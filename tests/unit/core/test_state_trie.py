@@ -88,6 +88,8 @@ def test_inserts_one_by_one_in_any_order_and_deletes_back_to_nothing(state: dict
     for slot in slots:
         root = store.change(root, {slot: None})
         del left[slot]
+        if 40 < len(left) < 60:  # about where inner nodes become leaves
+            assert root == state_trie.build(left)[0]
     assert root == EMPTY_ROOT
 
 
@@ -171,6 +173,32 @@ def test_what_is_missing_is_told_level_by_level_and_nothing_else_is_fetched(
         assert not wanted & set(cache)
         cache.update({node_id: store[node_id] for node_id in wanted})
     assert [state_trie.get(cache.load, new, slot) for slot in slots] == [second[slot] for slot in slots]
+
+
+@pytest.mark.parametrize("left", [0, 1, 47, 48, 49, 50, 119])
+def test_a_subtree_becomes_a_leaf_again_at_48_entries(left: int) -> None:
+    slots = [Slot(True, 0xABCDEF0123456700 + n) for n in range(120)]
+    store = Store()
+    root = store.build(dict.fromkeys(slots, 1))
+    root = store.change(root, dict.fromkeys(slots[left:]))
+    assert root == state_trie.build(dict.fromkeys(slots[:left], 1))[0]
+    nodes = len(store.reachable(root))
+    assert nodes == (2 if left else 0) if left <= 48 else nodes > 10
+
+
+def test_a_hash_that_stands_astride_two_others_in_a_leaf_is_not_mistaken_for_an_entry() -> None:
+    low, high = 0x1111_1111_2222_2222, 0x3333_3333_4444_4444
+    astride = 0x2222_2222_3333_3333
+    store = Store()
+    root = store.build({Slot(False, low): 1, Slot(False, high): 2})
+    assert state_trie.get(store.load, root, Slot(False, astride)) is None
+    root = store.build({Slot(False, low): 1, Slot(False, high): 2, Slot(False, 0x3333_3333_1111_1111): 3})
+    assert state_trie.get(store.load, root, Slot(False, high)) == 2
+    assert state_trie.get(store.load, root, Slot(False, 0x1111_1111_3333_3333)) is None
+    between = {Slot(False, 0x1111_1111_3333_3333): 1, Slot(False, 0x3333_3333_3333_3333): 2}
+    root = store.build(between)
+    assert dict(state_trie.items(store.load, root)) == between
+    assert all(state_trie.get(store.load, root, slot) == number for slot, number in between.items())
 
 
 def test_a_missing_node_names_itself() -> None:
