@@ -1,6 +1,6 @@
 """Events as clients get them: encoded once, with what differs between readers put in at the end.
 
-Specification: client-server API, "Room event format", and the `unsigned` object of api/client-server/definitions/client_event.yaml.
+Specification: client-server API, "Room event format", and `unsigned` in api/client-server/definitions/client_event.yaml.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ class ClientEvents:
         """One client event as JSON.
 
         `device`: the reader's; the device that sent the event gets its transaction id back. `membership`: the reader's
-        at the event. `relations`: the encoded `m.relations`. `room_id`: whether the event names its room (/sync leaves it out).
+        at the event. `relations`: the encoded `m.relations`. `room_id`: whether the event names its room, which /sync
+        leaves out.
         """
         age_ms = now_ms - row.event.origin_server_ts
         unsigned = b'{"age":%d' % (age_ms if age_ms > 0 else 0)

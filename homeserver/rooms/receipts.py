@@ -33,10 +33,8 @@ class Receipts:
         self._events = events
         self._clock = clock
 
-    async def mark(
-        self, user_id: str, room_id: str, marks: Mapping[str, str], *, thread_id: str | None = None
-    ) -> None:
-        """Set receipts, given as type → event id; m.fully_read sets the marker. Older ones than what is set change nothing."""
+    async def mark(self, user_id: str, room_id: str, marks: Mapping[str, str], *, thread_id: str | None = None) -> None:
+        """Set receipts, given as type → event id; m.fully_read sets the marker. What is older than those set is ignored."""
         room = await self._heads.get(room_id)
         if user_id not in room.local_joined:
             raise Forbidden("You are not in this room, so you cannot mark anything in it as read.")

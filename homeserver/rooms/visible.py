@@ -26,10 +26,8 @@ class Visible:
         self._events = events
         self._memberships = memberships
 
-    async def of(
-        self, user_id: str, room: int, rows: Sequence[EventRow]
-    ) -> tuple[list[EventRow], dict[int, str]]:
-        """Those of a room's events that the user may see, in the same order, and the user's membership at each of them."""
+    async def of(self, user_id: str, room: int, rows: Sequence[EventRow]) -> tuple[list[EventRow], dict[int, str]]:
+        """Those of a room's events that the user may see, in order, and the user's membership at each of them."""
         if not rows:
             return [], {}
         joined_now = room in (await self._memberships.of_user(user_id)).joined
@@ -86,5 +84,3 @@ class Visible:
         if event.type == "m.room.member":
             return before._replace(membership=event.membership)
         return before._replace(visibility=history_visibility_of(event.content))
-
-

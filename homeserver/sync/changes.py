@@ -110,9 +110,8 @@ def from_entries(entries: Iterable[Entry], user_id: str, device: int, joined: Se
         elif isinstance(entry, AccountDataRow):
             if entry.user_id == user_id:
                 changes.account_data.append(entry)
-        elif isinstance(entry, ToDeviceRow):
-            if entry.device == device:
-                changes.to_device.append(entry)
+        elif isinstance(entry, ToDeviceRow) and entry.device == device:
+            changes.to_device.append(entry)
     if len(changes.to_device) > MOST_TO_DEVICE:
         del changes.to_device[MOST_TO_DEVICE:]
         changes.more_to_device = True

@@ -127,9 +127,8 @@ class SyncEngine:
         overall, by_room = await self._parts.account_data.everything(reader.user_id)
         answer = _Answer()
         for number, (membership, position) in user_rooms.items():
-            if membership == "leave" or membership == "ban":
-                if not reader.filter.include_leave:
-                    continue
+            if (membership == "leave" or membership == "ban") and not reader.filter.include_leave:
+                continue
             await self._add_room(reader, answer, Span(None, upto), number, membership, position, _NO_NEWS, by_room)
         answer.account_data = await self._parts.account_data.encode(overall, reader.filter.account_data)
         answer.to_device = self._parts.to_device.encode(await self._parts.to_device.waiting(reader.device, upto))
@@ -211,9 +210,7 @@ class SyncEngine:
             account_data = await self._room_account_data(reader, by_room, room.room_id)
             answer.add("leave", await self._parts.rooms.left(reader, room, span, position, account_data))
 
-    async def _room_account_data(
-        self, reader: Reader, by_room: dict[str, list[AccountDataRow]], room_id: str
-    ) -> bytes:
+    async def _room_account_data(self, reader: Reader, by_room: dict[str, list[AccountDataRow]], room_id: str) -> bytes:
         rows = by_room.get(room_id)
         if not rows:
             return b"[]"
@@ -237,9 +234,7 @@ class _Answer:
         """The members of the answer that are not empty."""
         members: list[bytes] = []
         if self._rooms:
-            sections = (
-                b'"%s":{%s}' % (section.encode(), b",".join(rooms)) for section, rooms in self._rooms.items()
-            )
+            sections = (b'"%s":{%s}' % (section.encode(), b",".join(rooms)) for section, rooms in self._rooms.items())
             members.append(b'"rooms":{' + b",".join(sections) + b"}")
         if self.account_data != b"[]":
             members.append(b'"account_data":{"events":' + self.account_data + b"}")

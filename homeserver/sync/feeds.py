@@ -1,8 +1,8 @@
 """Wakes those who wait for news.
 
-A feed stands for one user who is, or lately was, connected. It is listed under the rooms that the user has joined, so an
-entry of the log touches the feeds of its room's connected readers and nobody else: what an entry costs does not grow with
-members who are away, nor with clients that are connected elsewhere.
+A feed stands for one user who is, or lately was, connected. It is listed under the rooms that the user has joined, so
+an entry of the log touches the feeds of its room's connected readers and nobody else: what an entry costs does not grow
+with members who are away, nor with clients that are connected elsewhere.
 """
 
 from __future__ import annotations

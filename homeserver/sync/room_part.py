@@ -155,9 +155,7 @@ class RoomPart:
         wanted = None if takes_all else reader.wants_in_timeline
         return await self._timelines.newest(room.number, span.since, span.upto, limit, wanted)
 
-    async def _state(
-        self, reader: Reader, room: Room, span: Span, timeline: Timeline, heroes: Sequence[str]
-    ) -> bytes:
+    async def _state(self, reader: Reader, room: Room, span: Span, timeline: Timeline, heroes: Sequence[str]) -> bytes:
         rows = timeline.rows
         exclude: frozenset[int] = frozenset()
         if rows and not reader.state_after and reader.filter.room_timeline.matches_everything:
@@ -197,7 +195,8 @@ class RoomPart:
         )
         if by_thread and counts.threads:
             threads = b",".join(
-                _encode(root) + b':{"notification_count":%d,"highlight_count":%d}' % (each.notifications, each.highlights)
+                _encode(root)
+                + b':{"notification_count":%d,"highlight_count":%d}' % (each.notifications, each.highlights)
                 for root, each in counts.threads.items()
             )
             encoded += b',"unread_thread_notifications":{' + threads + b"}"

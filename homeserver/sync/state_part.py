@@ -1,4 +1,4 @@
-"""The `state` (or `state_after`) of a room in an answer: a whole state, or the difference of two, from the state trie."""
+"""The `state` (or `state_after`) of a room in an answer: a whole state, or the difference of two, from the trie."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ class StatePart:
         self._events = events
         self._client_events = client_events
         self._whole: Lru[tuple[int, bytes, bool], list[int]] = Lru(200_000, lambda _key, positions: 1 + len(positions))
-        self._shared: Lru[tuple[int, bytes, bool], bytes] = Lru(MOST_SHARED_BYTES, lambda _key, encoded: len(encoded) + 200)
+        self._shared: Lru[tuple[int, bytes, bool], bytes] = Lru(
+            MOST_SHARED_BYTES, lambda _key, encoded: len(encoded) + 200
+        )
 
     async def encode(self, reader: Reader, span: StateSpan, senders: Iterable[str], exclude: frozenset[int]) -> bytes:
         """The state events as an encoded array.

@@ -1,8 +1,9 @@
 """The stream over WebSocket: deltas as they happen, and requests on the same connection.
 
 A socket that subscribes gets deltas shaped as answers of /sync. What it has not acknowledged is counted in bytes; past
-UNACKNOWLEDGED_BYTES nothing is computed for it until it catches up, and what came meanwhile goes as one delta, whose timelines
-are limited as in any /sync after a pause. So a slow reader costs neither memory nor work. The protocol is described in docs/websocket.md.
+UNACKNOWLEDGED_BYTES nothing is computed for it until it catches up, and what came meanwhile goes as one delta, whose
+timelines are limited as in any /sync after a pause. So a slow reader costs neither memory nor work.
+The protocol is described in docs/websocket.md.
 """
 
 from __future__ import annotations
@@ -79,9 +80,7 @@ class Pump:
             await self._ready()
             if since is None or feed.touched > since:
                 delta = await self._engine.delta(
-                    SyncRequest(
-                        what.user_id, what.device, since, what.filter, use_state_after=what.use_state_after
-                    )
+                    SyncRequest(what.user_id, what.device, since, what.filter, use_state_after=what.use_state_after)
                 )
                 if delta.members or since is None:
                     self._send(delta.upto, delta.encoded())
@@ -152,4 +151,3 @@ class Streams:
             log.error("a stream failed", device=device, error=repr(failure.value))
             self.gone(device, sink)
             sink.close(1011, "the server could not go on with this stream; connect again with the last position")
-

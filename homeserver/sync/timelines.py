@@ -1,4 +1,4 @@
-"""The newest events of rooms, as /sync reads them: from the ring, from the remembered tail of a room, or from the tables."""
+"""The newest events of rooms, as /sync reads them: from the ring, from a room's remembered tail, or the tables."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Timelines:
         limit: int,
         wanted: Callable[[EventRow], bool] | None = None,
     ) -> Timeline:
-        """The last `limit` events of a room in (`after`, `upto`] that are `wanted`; `after` None: from its beginning."""
+        """The last `limit` events of a room in (`after`, `upto`] that are `wanted`; `after` None: from the beginning."""
         known = self._known(room, after)
         if known is None:
             known = await self._tail(room)
@@ -104,9 +104,7 @@ class Timelines:
                 event_table.newest_in_room, room, upto, PAGE if wanted else limit + 1, least
             )
             page = self._events.remember_all(page)
-            for row in reversed(page):
-                if wanted is None or wanted(row):
-                    found.append(row)
+            found += [row for row in reversed(page) if wanted is None or wanted(row)]
             if len(found) > limit or len(page) < (PAGE if wanted else limit + 1):
                 break
             upto = page[0].position - 1

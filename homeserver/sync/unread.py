@@ -1,4 +1,4 @@
-"""How much is unread, for one user in one room: computed from positions when somebody asks, not written for each member.
+"""How much is unread for a user in a room: computed from positions when somebody asks, not written for each member.
 
 What is kept in memory for a user and a room is the list of events since their receipts that notify them. A new event is
 judged once by the user's push rules, a new receipt takes a prefix of the list away.
