@@ -40,7 +40,7 @@ def forget(tx: Cursor, room: int, user_id: str) -> bool:
     return tx.rowcount == 1
 
 
-def publish_room(tx: Cursor, room: int, is_published: bool) -> None:
+def publish_room(tx: Statements, room: int, is_published: bool) -> None:
     """List a room in the directory, or take it out."""
     tx.execute("UPDATE rooms SET is_published = %s WHERE room = %s", (is_published, room))
 

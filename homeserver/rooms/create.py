@@ -175,7 +175,10 @@ class RoomCreation:
         return alias
 
     async def _check_alias_is_free(self, alias: str | None) -> None:
-        if alias is not None and await self._database.read(alias_table.rooms_of, [alias]):
+        if alias is None:
+            return
+        taken = await self._database.read(alias_table.rooms_of, [alias])
+        if taken:
             raise BadRequest(f"The alias {alias} is taken.", "M_ROOM_IN_USE")
 
     async def _invite_elsewhere(self, order: _Order, room_id: RoomId) -> None:
