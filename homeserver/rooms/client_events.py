@@ -1,6 +1,6 @@
 """Events as clients get them: encoded once, with what differs between readers put in at the end.
 
-Specification: client-server API, "Room event format", and `unsigned` in api/client-server/definitions/client_event.yaml.
+Specification: client-server API, "Room event format"; api/client-server/definitions/client_event.yaml.
 """
 
 from __future__ import annotations

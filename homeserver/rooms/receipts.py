@@ -34,7 +34,7 @@ class Receipts:
         self._clock = clock
 
     async def mark(self, user_id: str, room_id: str, marks: Mapping[str, str], *, thread_id: str | None = None) -> None:
-        """Set receipts, given as type → event id; m.fully_read sets the marker. What is older than those set is ignored."""
+        """Set receipts, given as type → event id; m.fully_read sets the marker. Steps back are ignored."""
         room = await self._heads.get(room_id)
         if user_id not in room.local_joined:
             raise Forbidden("You are not in this room, so you cannot mark anything in it as read.")

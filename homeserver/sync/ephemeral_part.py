@@ -41,7 +41,7 @@ class EphemeralPart:
     async def everything(self, reader: Reader, room: int, since: int) -> bytes:
         """What a client that starts with a room gets: who types, and the receipts that fall in its timeline.
 
-        `since`: position of the first event it gets. The room's older receipts are of no use to it, but for its user's own.
+        `since`: position of the first event it gets. Older receipts are of no use to it, except its user's own.
         """
         receipts = await self._database.read(receipt_table.in_room_at_or_after, room, since, reader.user_id)
         return self.encode(reader, room, receipts, typing=bool(self.typing.typing_in(room)))

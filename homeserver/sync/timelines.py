@@ -54,7 +54,7 @@ class Timelines:
         limit: int,
         wanted: Callable[[EventRow], bool] | None = None,
     ) -> Timeline:
-        """The last `limit` events of a room in (`after`, `upto`] that are `wanted`; `after` None: from the beginning."""
+        """The last `limit` events of a room in (`after`, `upto`] that are `wanted`; `after` None: from the start."""
         known = self._known(room, after)
         if known is None:
             known = await self._tail(room)
