@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from homeserver.rooms.client_events import ClientEvents, json_array
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.state import StateStore
+from homeserver.runtime.log import Ring
 from homeserver.runtime.lru import Lru
 from homeserver.sync.reader import Reader
-from storage.rows import EventRow
+from homeserver.sync.timeline_part import any_redaction
+from storage.rows import Entry, EventRow
 
 MOST_SHARED_BYTES = 64 * 1024 * 1024
 MOST_MEMBERS_KEPT = 500
@@ -27,9 +29,9 @@ class StateSpan:
 
 
 class StatePart:
-    """Collects and encodes state."""
+    """Collects and encodes state. A follower of the ring: after a redaction nothing that was encoded may go out again."""
 
-    def __init__(self, state: StateStore, events: EventCache, client_events: ClientEvents) -> None:
+    def __init__(self, state: StateStore, events: EventCache, client_events: ClientEvents, ring: Ring) -> None:
         self._state = state
         self._events = events
         self._client_events = client_events
@@ -37,6 +39,7 @@ class StatePart:
         self._shared: Lru[tuple[int, bytes, bool], bytes] = Lru(
             MOST_SHARED_BYTES, lambda _key, encoded: len(encoded) + 200
         )
+        ring.subscribe(self._published)
 
     async def encode(self, reader: Reader, span: StateSpan, senders: Iterable[str], exclude: frozenset[int]) -> bytes:
         """The state events as an encoded array.
@@ -122,6 +125,6 @@ class StatePart:
         found = await self._events.by_positions(wanted)
         return [found[position] for position in wanted if position in found]
 
-    def redacted(self) -> None:
-        """An event changed its form: nothing that was encoded before may go out again."""
-        self._shared.clear()
+    def _published(self, entries: Sequence[Entry]) -> None:
+        if any_redaction(entries):
+            self._shared.clear()

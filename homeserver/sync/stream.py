@@ -39,7 +39,7 @@ class FrameSink(Protocol):
         """Close with a code."""
         ...
 
-    async def drained(self) -> None:
+    async def writable(self) -> None:
         """Return once the transport takes more."""
         ...
 
@@ -108,7 +108,7 @@ class Pump:
         if self._unacknowledged_bytes >= UNACKNOWLEDGED_BYTES:
             self._caught_up = Deferred()
             await self._caught_up
-        await self._sink.drained()
+        await self._sink.writable()
 
 
 class Streams:

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from homeserver.rooms.client_events import ClientEvents
+from homeserver.runtime.log import Ring
 from homeserver.runtime.lru import Lru
 from homeserver.sync.reader import Reader
 from homeserver.sync.timelines import Timeline
-from storage.rows import EventRow
+from storage.rows import Entry, EventRow
 
 MOST_SHARED_BYTES = 8 * 1024 * 1024
 
 
 class TimelinePart:
-    """Encodes timelines."""
+    """Encodes timelines. A follower of the ring: after a redaction nothing that was encoded before may go out again."""
 
-    def __init__(self, client_events: ClientEvents) -> None:
+    def __init__(self, client_events: ClientEvents, ring: Ring) -> None:
         self._client_events = client_events
         self._shared: Lru[tuple[int, int, int, bool], bytes] = Lru(MOST_SHARED_BYTES, _weight)
+        ring.subscribe(self._published)
 
     async def encode(
         self,
@@ -47,9 +49,14 @@ class TimelinePart:
             self._shared.put(key, known)
         return known
 
-    def redacted(self) -> None:
-        """An event changed its form: nothing that was encoded before may go out again."""
-        self._shared.clear()
+    def _published(self, entries: Sequence[Entry]) -> None:
+        if any_redaction(entries):
+            self._shared.clear()
+
+
+def any_redaction(entries: Sequence[Entry]) -> bool:
+    """Whether an event may have changed its form."""
+    return any(isinstance(entry, EventRow) and entry.event.redacts is not None for entry in entries)
 
 
 def _encode(
