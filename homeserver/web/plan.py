@@ -10,6 +10,8 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, Union, cast
 
+from twisted.internet.defer import Deferred
+
 from homeserver.core.canonical_json import JsonObject
 from homeserver.web.access import Access
 from homeserver.web.decode import BodyDecoder, PathParser, QueryDecoder, decode_object, path_parsers
@@ -25,7 +27,7 @@ class Call(Protocol):
 
     def __call__(
         self, arguments: Mapping[str, str], who: object, request: RequestInfo, extra: object
-    ) -> Coroutine[object, object, object]: ...
+    ) -> Coroutine[Deferred[Any], Any, object]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +78,9 @@ def compile_endpoint(endpoint: Endpoint, service: object) -> BoundEndpoint:
 
     def call(
         arguments: Mapping[str, str], who: object, request: RequestInfo, extra: object
-    ) -> Coroutine[object, object, object]:
+    ) -> Coroutine[Deferred[Any], Any, object]:
         values = {name: source(arguments, who, request, extra) for name, source in plan}
-        return cast("Coroutine[object, object, object]", handler(service, **values))
+        return cast("Coroutine[Deferred[Any], Any, object]", handler(service, **values))
 
     return BoundEndpoint(declaration, name, call, compiler.takes_body, compiler.takes_upload)
 
