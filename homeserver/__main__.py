@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 from config.load import BadConfig, load
 from config.settings import Settings
@@ -23,11 +24,15 @@ from homeserver.ports import PortTaken, check_port
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until stopped by SIGTERM or SIGINT; the exit code."""
     asked = _parser().parse_args(arguments)
+    # Until the reactor takes over: leave through every `finally`, so that a PostgreSQL just started is stopped again.
+    signal.signal(signal.SIGTERM, _stop_early)
     folder = DataFolder.of(asked.data, asked.config)
     try:
         settings = load(folder.config, folder.path, overrides=asked.set)
         with Hold(folder):
             return _serve(settings, folder, asked)
+    except KeyboardInterrupt:
+        return 0
     except BadConfig as problem:
         for mistake in problem.mistakes:
             print(mistake, file=sys.stderr)
@@ -36,6 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as problem:
         print(f"the server cannot run in {folder.path}: {problem}", file=sys.stderr)
     return 1
+
+
+def _stop_early(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(0)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,10 +16,15 @@ _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def test(asked: argparse.Namespace) -> int:
-    """Run pytest in the checkout; with no words, the whole suite."""
-    _see_to_browser()
+    """Run pytest in the checkout; with no words, the whole suite, in several processes."""
+    words = asked.rest
+    if not words or any("interop" in word for word in words):
+        _see_to_browser()
+    if not words:
+        # Most tests wait for a server or a database of theirs. A file's tests stay together and share what they set up.
+        words = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile"]
     os.chdir(ROOT)
-    os.execv(sys.executable, [sys.executable, "-m", "pytest", *asked.rest])
+    os.execv(sys.executable, [sys.executable, "-m", "pytest", *words])
 
 
 def bench(asked: argparse.Namespace) -> int:

@@ -326,3 +326,14 @@ def test_synctl_runs_from_a_folder_that_has_a_config_package_of_its_own(admin: A
     )
     assert done.returncode == 0, done.stderr
     assert "server_name: localhost" in done.stdout
+
+
+def test_a_stop_in_the_middle_of_the_start_leaves_no_database_running(admin: Admin) -> None:
+    assert admin.inits().code == 0
+    server = admin.foreground()
+    pid_file = admin.folder / "postgres" / "postmaster.pid"
+    until(pid_file.exists, "the database starts")
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(30) == 0
+    assert not pid_file.exists()
+    assert not (admin.folder / "myelin.pid").exists()
