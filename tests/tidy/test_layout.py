@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from tests.tidy.project import OURS, imports_of, layer_of, module_of, modules, python_files, shown, tree_of
+from tests.tidy.project import imports_of, layer_of, module_of, modules, python_files, shown, tree_of
 
 LONGEST_FILE = 450
 LONGEST_FUNCTION = 70
