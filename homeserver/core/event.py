@@ -140,7 +140,7 @@ class Event:
             cast(int, pdu["origin_server_ts"]),
             tuple(prev_events),
             tuple(auth_events),
-            redacts_of(event_type, pdu, rules) if event_type == "m.room.redaction" else None,
+            redacts_of(event_type, pdu, rules),
             json,
         )
 
@@ -161,7 +161,7 @@ class Event:
 def redacts_of(event_type: str, pdu: JsonObject, rules: RoomRules) -> EventId | None:
     """What an event redacts, read where its room version keeps it."""
     if event_type != "m.room.redaction":
-        return None
+        return None  # the key means nothing elsewhere
     content = pdu.get("content")
     place = content if rules.redacts_in_content else pdu
     redacts = place.get("redacts") if isinstance(place, dict) else None

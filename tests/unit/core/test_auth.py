@@ -58,6 +58,15 @@ def test_a_room_can_be_made_and_used(version: str) -> None:
     assert "needs power level 50" in refused(made.make("m.room.topic", BOB, {"topic": "x"}, ""), state)
 
 
+def test_only_the_creator_joins_a_new_room_and_only_once(version: str) -> None:
+    made = Workshop(version)
+    check(made.make("m.room.member", ALICE, {"membership": "join"}, ALICE), made.state)
+    assert "not invited" in refused(made.make("m.room.member", BOB, {"membership": "join"}, BOB), made.state)
+    made.member(ALICE, "join")
+    made.member(ALICE, "leave")
+    assert "not invited" in refused(made.make("m.room.member", ALICE, {"membership": "join"}, ALICE), made.state)
+
+
 def test_a_create_event_begins_a_room(version: str) -> None:
     made = room(version)
     late = made.make("m.room.create", ALICE, {"creator": ALICE}, "")
@@ -174,6 +183,180 @@ def test_what_a_membership_leans_on() -> None:
             ("m.room.join_rules", ""),
             *authoriser,
         ]
+
+
+def levels(made: Workshop, **users: int) -> JsonObject:
+    """Power levels of Bob and Carol, beside Alice's."""
+    named: JsonObject = {} if made.rules.infinite_creators else {ALICE: 100}
+    for name, level in users.items():
+        named[{"bob": BOB, "carol": CAROL}[name]] = level
+    return {"users": named, "users_default": 0}
+
+
+def with_members(version: str, **users: int) -> Workshop:
+    """A public room in which Bob and Carol are too, with these power levels."""
+    made = room(version)
+    made.member(BOB, "join")
+    made.member(CAROL, "join")
+    made.add("m.room.power_levels", ALICE, levels(made, **users), "")
+    return made
+
+
+def test_a_room_can_be_closed_to_other_servers(version: str) -> None:
+    closed, unclear = room(version, {"m.federate": False}), room(version, {"m.federate": "no"})
+    for made in (closed, unclear):
+        check(made.make("m.room.message", ALICE, {}), made.state)
+    assert "closed" in refused(closed.make("m.room.member", BOB, {"membership": "join"}, BOB), closed.state)
+    check(unclear.make("m.room.member", BOB, {"membership": "join"}, BOB), unclear.state)
+
+
+def test_aliases_are_their_servers_own_up_to_version_5() -> None:
+    for version in VERSIONS:
+        made = with_members(version, bob=50)
+        own = made.make("m.room.aliases", BOB, {"aliases": []}, "b.example")
+        foreign = made.make("m.room.aliases", BOB, {"aliases": []}, "a.example")
+        outsider = made.make("m.room.aliases", CAROL, {"aliases": []}, "c.example")
+        check(own, made.state)
+        if made.rules.aliases_rule:
+            assert "your server's name" in refused(foreign, made.state)
+            assert "your server's name" in refused(made.make("m.room.aliases", BOB, {}), made.state)
+            check(outsider, made.state)
+        else:
+            check(foreign, made.state)
+            assert "power level 50" in refused(outsider, made.state)
+
+
+def test_one_can_leave_what_one_is_in_or_invited_to(version: str) -> None:
+    made = room(version)
+    leave = made.make("m.room.member", BOB, {"membership": "leave"}, BOB)
+    for before in ("invite", "join"):
+        made.state["m.room.member", BOB] = made.make("m.room.member", ALICE, {"membership": before}, BOB)
+        check(leave, made.state)
+    for before in ("leave", "ban", "odd"):
+        made.state["m.room.member", BOB] = made.make("m.room.member", ALICE, {"membership": before}, BOB)
+        assert "not in this room" in refused(leave, made.state)
+    made.state["m.room.member", BOB] = made.make("m.room.member", BOB, {"membership": "knock"}, BOB)
+    if made.rules.knocking:
+        check(leave, made.state)
+    else:
+        assert refused(leave, made.state)
+
+
+@pytest.mark.parametrize("membership", ["leave", "ban"])
+def test_removing_others_takes_the_level_and_more_power_than_theirs(version: str, membership: str) -> None:
+    content: JsonObject = {"membership": membership}
+    for bob, carol, allowed in ((50, 49, True), (50, 50, False), (49, 0, False), (51, 50, True)):
+        made = with_members(version, bob=bob, carol=carol)
+        event = made.make("m.room.member", BOB, content, CAROL)
+        if allowed:
+            check(event, made.state)
+        else:
+            assert ("as much power" if bob == 50 else "needs power level 50") in refused(event, made.state)
+    made.member(BOB, "leave")
+    assert "not in this room" in refused(made.make("m.room.member", BOB, content, CAROL), made.state)
+
+
+def test_lifting_a_ban_takes_the_ban_level_too(version: str) -> None:
+    made = with_members(version, bob=60)
+    made.add("m.room.power_levels", ALICE, {**levels(made, bob=60), "ban": 61}, "")
+    made.member(CAROL, "ban", ALICE)
+    lift = made.make("m.room.member", BOB, {"membership": "leave"}, CAROL)
+    assert "ban needs power level 61" in refused(lift, made.state)
+    made.add("m.room.power_levels", ALICE, {**levels(made, bob=60), "ban": 60}, "")
+    check(lift, made.state)
+
+
+def test_inviting_takes_membership_and_the_level(version: str) -> None:
+    made = with_members(version, bob=10)
+    dave = "@dave:d.example"
+    invite = made.make("m.room.member", BOB, {"membership": "invite"}, dave)
+    for level, allowed in ((10, True), (11, False)):
+        made.add("m.room.power_levels", ALICE, {**levels(made, bob=10), "invite": level}, "")
+        if allowed:
+            check(invite, made.state)
+        else:
+            assert "inviting needs power level 11" in refused(invite, made.state)
+    again = made.make("m.room.member", ALICE, {"membership": "invite"}, BOB)
+    assert "already" in refused(again, made.state)
+    made.member(BOB, "ban", ALICE)
+    assert "banned" in refused(made.make("m.room.member", ALICE, {"membership": "invite"}, BOB), made.state)
+    assert "not in this room" in refused(invite, made.state)
+
+
+def test_a_member_who_may_just_invite_can_let_others_in() -> None:
+    for version in ("8", "12"):
+        made = with_members(version, bob=10)
+        made.add("m.room.join_rules", ALICE, {"join_rule": "restricted"}, "")
+        made.member(CAROL, "leave")
+        content: JsonObject = {"membership": "join", "join_authorised_via_users_server": BOB}
+        join = made.make("m.room.member", CAROL, content, CAROL)
+        for level, allowed in ((10, True), (11, False)):
+            made.add("m.room.power_levels", ALICE, {**levels(made, bob=10), "invite": level}, "")
+            if allowed:
+                check(join, made.state)
+            else:
+                assert "not being allowed to invite" in refused(join, made.state)
+        made.member(BOB, "leave")
+        assert "not being in the room" in refused(join, made.state)
+        alone = made.make("m.room.member", CAROL, {"membership": "join"}, CAROL)
+        assert "no member has let you in" in refused(alone, made.state)
+
+
+def test_power_is_given_up_to_ones_own_and_taken_only_from_those_below(version: str) -> None:
+    made = with_members(version, bob=50, carol=50)
+
+    def change(**users: int) -> Event:
+        return made.make("m.room.power_levels", BOB, levels(made, **users), "")
+
+    check(change(bob=50, carol=50), made.state)
+    check(change(carol=50), made.state)
+    check(change(bob=10, carol=50), made.state)
+    assert f"{CAROL} has as much power as you" in refused(change(bob=50), made.state)
+    assert f"{CAROL} has as much power as you" in refused(change(bob=50, carol=40), made.state)
+    assert "more power than you have" in refused(change(bob=51, carol=50), made.state)
+    made.add("m.room.power_levels", ALICE, levels(made, bob=50, carol=49), "")
+    check(change(bob=50), made.state)
+    check(change(bob=50, carol=50), made.state)
+    assert "more power than you have" in refused(change(bob=50, carol=51), made.state)
+
+
+@pytest.mark.parametrize(
+    "name", ["ban", "kick", "invite", "redact", "users_default", "events_default", "state_default"]
+)
+def test_levels_are_changed_up_to_ones_own(version: str, name: str) -> None:
+    made = with_members(version, bob=50)
+    for before, after, allowed in ((50, 49, True), (50, 51, False), (51, 50, False), (51, 51, True), (49, None, True)):
+        base: JsonObject = {**levels(made, bob=50), "events": {"m.room.power_levels": 0}}
+        made.state["m.room.power_levels", ""] = made.make("m.room.power_levels", ALICE, {**base, name: before}, "")
+        content: JsonObject = {**base, name: after}
+        if after is None:
+            del content[name]
+        event = made.make("m.room.power_levels", BOB, content, "")
+        if allowed:
+            check(event, made.state)
+        else:
+            assert "your own" in refused(event, made.state)
+
+
+@pytest.mark.parametrize("name", ["events", "notifications"])
+def test_levels_of_events_and_notifications_are_changed_up_to_ones_own(version: str, name: str) -> None:
+    made = with_members(version, bob=50)
+    steps: list[tuple[JsonObject, JsonObject, bool]] = [
+        ({}, {"x": 50}, True),
+        ({}, {"x": 51}, False),
+        ({"x": 51}, {}, False),
+        ({"x": 51}, {"x": 51, "y": 1}, True),
+        ({"x": 50}, {}, True),
+        ({"x": 50}, {"x": 51}, False),
+    ]
+    for before, after, allowed in steps:
+        old, new = {**levels(made, bob=50), name: before}, {**levels(made, bob=50), name: after}
+        made.state["m.room.power_levels", ""] = made.make("m.room.power_levels", ALICE, old, "")
+        event = made.make("m.room.power_levels", BOB, new, "")
+        if allowed or (name == "notifications" and not made.rules.notifications_checked):
+            check(event, made.state)
+        else:
+            assert "your own" in refused(event, made.state)
 
 
 class TestThirdPartyInvites:
@@ -311,9 +494,7 @@ def test_from_version_10_on_levels_are_integers(content: JsonObject) -> None:
 
 
 def test_who_may_redact_is_asked_in_time(version: str) -> None:
-    made = room(version)
-    made.member(BOB, "join")
-    made.member(CAROL, "join")
+    made = with_members(version)
     target = made.add("m.room.message", CAROL, {"body": "x"})
     power = PowerLevels.of_state(made.state, made.rules)
     by_alice, by_bob, by_carol = (
@@ -328,3 +509,6 @@ def test_who_may_redact_is_asked_in_time(version: str) -> None:
         check(by_bob, made.state)
         assert not takes_effect(by_bob, target, power)
     assert not takes_effect(by_alice, made.create, power)
+    made.add("m.room.power_levels", ALICE, {**levels(made, bob=30), "redact": 30}, "")
+    check(by_bob, made.state)
+    assert takes_effect(by_bob, target, PowerLevels.of_state(made.state, made.rules))

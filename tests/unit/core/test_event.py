@@ -130,6 +130,12 @@ def test_events_name_only_so_many_others(version: str, name: str, limit: int) ->
         Event.parse({**pdu, name: references(version, limit + 1)}, rules)
 
 
+def test_type_and_state_key_may_have_255_bytes(version: str) -> None:
+    for text in ("x" * 255, "\u00fc" * 127 + "x"):
+        event = room(version).make(text, ALICE, {}, text)
+        assert Event.parse(event.to_pdu(), event.rules).key == (text, text)
+
+
 def test_references_have_the_form_of_their_version() -> None:
     pair: JsonValue = [["$a:b", {"sha256": "x"}]]
     assert Event.parse({**message_pdu("2"), "prev_events": pair}, ROOM_RULES["2"]).prev_events == ("$a:b",)
@@ -203,6 +209,10 @@ def test_redactions_name_their_target_where_the_version_has_it(version: str) -> 
     target = made.make("m.room.message", BOB, {"body": "x"})
     redaction = made.make("m.room.redaction", ALICE, {"reason": "no"}, redacts=target.event_id)
     assert redaction.redacts == target.event_id
+    assert Event.load(redaction.json, made.rules, redaction.event_id).redacts == target.event_id
+    assert Event.parse(redaction.to_pdu(), made.rules).redacts == target.event_id
+    message = made.make("m.room.message", ALICE, {"redacts": target.event_id}).to_pdu()
+    assert Event.parse({**message, "redacts": target.event_id}, made.rules).redacts is None
     pdu = redaction.to_pdu()
     assert ("redacts" in pdu) is not made.rules.redacts_in_content
     assert ("redacts" in redaction.content) is made.rules.redacts_in_content
