@@ -407,10 +407,11 @@ class Channel(protocol.Protocol):
         request_id = self._request.request_id if self._request is not None else self._site.next_request_id()
         body = b"" if self._request is not None and self._request.method == "HEAD" else answer.body
         head = self._site.heads.write(answer.status, answer.headers, len(answer.body), request_id, True)
-        if self._upload is not None:
-            self._upload.lost()
         self._transport.write(head + body)
         self._linger()
+        if self._upload is not None:
+            # Only now: what the handler answers to this has no place to go any more.
+            self._upload.lost()
 
     def _linger(self) -> None:
         """Close for writing, but read on for a moment: a reset would take our answer with it."""

@@ -73,14 +73,12 @@ class HttpServer:
 
     async def stop(self, grace_s: float) -> None:
         """Take no more connections, let what is being done finish within this time, then cut off the rest."""
-        for port in self._ports:
-            stopped = port.stopListening()
-            if isinstance(stopped, Deferred):
-                await stopped
+        closing = [port.stopListening() for port in self._ports]
         self._ports.clear()
-        stops = [Deferred.fromCoroutine(site.stop(grace_s)) for site in self._sites]
-        for each in stops:
-            await each
+        stopping = [Deferred.fromCoroutine(site.stop(grace_s)) for site in self._sites]
+        for each in (*closing, *stopping):
+            if isinstance(each, Deferred):
+                await each
 
     def _open(self, listener: Listener) -> None:
         gate = Gate(
