@@ -45,7 +45,7 @@ class CommitUnknown(Exception):
 class CallsFromThreads(Protocol):
     """The one method of the reactor that worker threads use."""
 
-    def callFromThread(self, call: Callable[..., object], *args: object) -> object:
+    def callFromThread(self, call: Callable[..., object], /, *args: object) -> object:
         """Run a call in the reactor's thread."""
         ...
 

@@ -1,7 +1,7 @@
 """PostgreSQL for tests: one server a test session (and worker of it), and databases with Myelin's schema, quickly made.
 
-    def test_something(fresh_database: FreshDatabase) -> None:
-        dsn = fresh_database()
+def test_something(fresh_database: FreshDatabase) -> None:
+    dsn = fresh_database()
 """
 
 from __future__ import annotations

@@ -111,9 +111,10 @@ class Follower:
             entries: Sequence[Entry] = self._ring.after(self.position)
             reached = upto
         else:
-            # Up to the published head only: between what is committed later, entries of the ring may yet come.
-            entries = await self._database.read(self._read_after, self.position, upto, PAGE_ENTRIES)
-            reached = upto if len(entries) < PAGE_ENTRIES else entries[-1].position
+            # No further than to where the ring begins: it has all that follows, also what is in no table.
+            floor = self._ring.floor
+            entries = await self._database.read(self._read_after, self.position, floor, PAGE_ENTRIES)
+            reached = floor if len(entries) < PAGE_ENTRIES else entries[-1].position
         if entries:
             await self._handle(entries)
         self.position = reached

@@ -24,7 +24,7 @@ class Ring:
     def __init__(self, capacity_entries: int = CAPACITY_ENTRIES) -> None:
         self.head = 0
         """Position of the newest published entry."""
-        self._floor = 0
+        self.floor = 0
         """All entries after this position are held."""
         self._capacity = capacity_entries
         self._entries: list[Entry] = []
@@ -34,7 +34,7 @@ class Ring:
 
     def begin(self, floor: int, head: int) -> None:
         """At the start: between `floor` and `head` lie only lost entries of the ring; new ones come after `head`."""
-        self._floor, self.head = floor, head
+        self.floor, self.head = floor, head
 
     def publish(self, entries: Sequence[Entry]) -> None:
         """Take entries in and tell the subscribers. Their positions come after all before."""
@@ -61,7 +61,7 @@ class Ring:
 
     def covers(self, position: int) -> bool:
         """Whether all entries after this position are held."""
-        return position >= self._floor
+        return position >= self.floor
 
     def after(self, position: int) -> Sequence[Entry]:
         """The entries after a position, oldest first. Complete only where `covers(position)`."""
@@ -105,6 +105,6 @@ class Ring:
                 held.popleft()
                 if not held:
                     del self._rooms[room]
-        self._floor = self._positions[number - 1]
+        self.floor = self._positions[number - 1]
         del self._entries[:number]
         del self._positions[:number]

@@ -40,7 +40,7 @@ class Proxy:
         self._sign, self._passes_on, self._abandons, self.has_broken = sign, False, False, False
 
     def break_after(self, sign: bytes) -> None:
-        """Pass the bytes on, and break the connection when PostgreSQL has answered, instead of passing on the answer."""
+        """Pass the bytes on, and break the connection instead of passing on the answer."""
         self._sign, self._passes_on, self._abandons, self.has_broken = sign, True, False, False
 
     def abandon_after(self, sign: bytes) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import psycopg2
 import pytest
 from twisted.internet.defer import DeferredList
+from twisted.python.failure import Failure
 
 from storage.database import CommitUnknown, Cursor, Database, DatabaseUnavailable
 from tests.integration.storage.proxy import Proxy
@@ -27,6 +28,16 @@ def one(tx: Cursor, number: int) -> int:
 
 def add(tx: Cursor, name: str) -> None:
     tx.execute("INSERT INTO server_secrets VALUES (%s, '')", (name,))
+
+
+def add_two(tx: Cursor) -> None:
+    add(tx, "a")
+    add(tx, "b")
+
+
+def add_and_divide(tx: Cursor) -> None:
+    add(tx, "b")
+    tx.execute("SELECT 1 / 0")
 
 
 def names(tx: Cursor) -> set[str]:
@@ -74,7 +85,7 @@ def test_a_write_that_raises_changes_nothing(fresh_database: FreshDatabase) -> N
         with pytest.raises(ValueError, match="thought better"):
             await database.write(fails)
         with pytest.raises(psycopg2.errors.DivisionByZero):
-            await database.write(lambda tx: (add(tx, "b"), tx.execute("SELECT 1 / 0")))
+            await database.write(add_and_divide)
         assert await database.read(names) == set()
         await database.stop()
 
@@ -87,7 +98,7 @@ def test_statements_are_counted_by_kind(fresh_database: FreshDatabase) -> None:
         await database.start()
         before = database.statements
         await database.read(one, 1)
-        await database.write(lambda tx: (add(tx, "a"), add(tx, "b")))
+        await database.write(add_two)
         after = database.statements
         assert (after.read - before.read, after.write - before.write) == (1, 2)
         assert after.total - before.total == 3
@@ -110,7 +121,7 @@ def test_two_writes_in_each_others_way_both_go_through(fresh_database: FreshData
     async def story(reactor: EPollReactor) -> None:
         database = Database(f"{fresh_database()} options='-c deadlock_timeout=20ms'", reactor)
         await database.start()
-        await database.write(lambda tx: (add(tx, "a"), add(tx, "b")))
+        await database.write(add_two)
         await DeferredList([database.write(cross, "a", "b"), database.write(cross, "b", "a")], fireOnOneErrback=True)
         # A deadlock, of which one was the victim, and was repeated.
         assert await database.read(values) == [b"xx", b"xx"]
@@ -127,10 +138,10 @@ def test_reads_and_writes_go_on_after_the_database_was_killed_and_came_back(
         await database.start()
         await database.write(add, "before")
         restartable_postgres.crash()
-        waiting = [database.read(one, 1), database.write(add, "during")]
+        reading, writing = database.read(one, 1), database.write(add, "during")
         restartable_postgres.start()
-        assert await waiting[0] == 1
-        await waiting[1]
+        assert await reading == 1
+        await writing
         assert await database.read(names) == {"before", "during"}
         await database.stop()
 
@@ -144,9 +155,11 @@ def test_who_waits_longer_than_the_patience_is_told(restartable_postgres: TestSe
         restartable_postgres.crash()
         # More than there are threads: those in the queue do not each wait their own time.
         results = await DeferredList([database.read(one, number) for number in range(20)], consumeErrors=True)
-        for succeeded, failure in results:
-            assert not succeeded
-            assert failure.check(DatabaseUnavailable)
+        assert [succeeded for succeeded, _ in results] == [False] * 20
+        for _, result in results:
+            failure: object = result
+            assert isinstance(failure, Failure)
+            assert isinstance(failure.value, DatabaseUnavailable)
         restartable_postgres.start()
         assert await database.read(one, 7) == 7
         await database.stop()

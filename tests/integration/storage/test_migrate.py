@@ -17,7 +17,8 @@ from tests.postgres import TestServer
 SCHEMA = Path(migrate.__file__).parent / "schema.sql"
 
 COLUMNS = """
-    SELECT table_name, column_name, ordinal_position, data_type, is_nullable, column_default, collation_name, is_identity
+    SELECT table_name, column_name, ordinal_position, data_type, is_nullable, column_default, collation_name,
+        is_identity
     FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1, 3"""
 INDEXES = "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1, 2"
 CONSTRAINTS = """

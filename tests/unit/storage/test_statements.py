@@ -1,4 +1,4 @@
-"""Values as SQL text, and statements that are prepared once. (That PostgreSQL reads them back: tests/integration/storage.)"""
+"""Values as SQL text, and statements that are prepared once. That PostgreSQL reads them back is tested with it."""
 
 import pytest
 
@@ -58,7 +58,9 @@ def test_after_a_failure_all_is_prepared_anew() -> None:
     after = Collector(prepared)
     after.execute("SELECT %s", (1,))
     after.execute("DELETE FROM t")
-    assert after.text() == "DEALLOCATE ALL;PREPARE s0 AS SELECT $1;EXECUTE s0(1);PREPARE s1 AS DELETE FROM t;EXECUTE s1;"
+    assert (
+        after.text() == "DEALLOCATE ALL;PREPARE s0 AS SELECT $1;EXECUTE s0(1);PREPARE s1 AS DELETE FROM t;EXECUTE s1;"
+    )
 
 
 def test_the_number_of_prepared_statements_is_bounded() -> None:
