@@ -30,7 +30,10 @@ def by_ids(tx: Cursor, event_ids: Sequence[str]) -> list[EventRow]:
 
 
 def newest_in_room(tx: Cursor, room: int, upto: int, limit: int, after: int = 0) -> list[EventRow]:
-    """The last accepted events of a room in (`after`, `upto`], oldest first. No history: those have positions below 0."""
+    """The last accepted events of a room in (`after`, `upto`], oldest first.
+
+    No history: those have positions below 0.
+    """
     tx.execute(
         _SELECT + "WHERE e.room = %s AND e.position <= %s AND e.position > %s AND e.status = 0"
         " ORDER BY e.position DESC LIMIT %s",

@@ -1,4 +1,4 @@
-"""Writes events and everything that changes with them, a batch of the log at a time: one statement a table, however many events.
+"""Writes events and everything that changes with them, a batch of the log at a time, with one statement a table.
 
 Owns the tables rooms, events, auth_edges, relations, state_nodes, state_history, memberships, membership_changes,
 room_summaries and room_heads (for writing; the readers stand in the modules of their areas). An alias that a new room
@@ -34,7 +34,8 @@ def persist_events(tx: Statements, rows: Sequence[EventRow]) -> None:
 def forget(tx: Cursor, room: int, user_id: str) -> bool:
     """Mark a room that a user has left as forgotten; False if they have no such membership, or are in the room."""
     tx.execute(
-        "UPDATE memberships SET is_forgotten = true WHERE room = %s AND user_id = %s AND membership IN ('leave', 'ban')",
+        "UPDATE memberships SET is_forgotten = true"
+        " WHERE room = %s AND user_id = %s AND membership IN ('leave', 'ban')",
         (room, user_id),
     )
     return tx.rowcount == 1
@@ -96,7 +97,9 @@ def _insert_events(tx: Statements, rows: Sequence[EventRow]) -> None:
 
 
 def _insert_nodes(tx: Statements, changed: _Changed) -> None:
-    nodes = {(row.room, node): data for row, changes in changed if changes.nodes for node, data in changes.nodes.items()}
+    nodes = {
+        (row.room, node): data for row, changes in changed if changes.nodes for node, data in changes.nodes.items()
+    }
     if nodes:
         tx.execute(
             "INSERT INTO state_nodes (room, node, data) SELECT * FROM unnest(%s::bigint[], %s::bytea[], %s::bytea[])"

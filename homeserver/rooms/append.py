@@ -1,8 +1,9 @@
 """The only code that adds events to rooms.
 
-The way in: drafts, or a script that looks at rooms and adds to them; the way out: events that are committed, or a refusal
-(MatrixError). When everything is in memory, nothing is awaited and nothing is read between the question and the queue of
-the writer. The heads of the rooms go on at once, so that what comes next builds on it and shares the batch; should
+The way in: drafts, or a script that looks at rooms and adds to them; the way out: events that are committed, or a
+refusal (MatrixError). When everything is in memory, nothing is awaited and nothing is read between the question and the
+queue
+of the writer. The heads of the rooms go on at once, so that what comes next builds on it and shares the batch; should
 the writer fail, the heads are dropped and loaded anew.
 """
 
@@ -36,7 +37,10 @@ Script = Callable[[Plan], T]
 """Looks at rooms and adds events to them. May run several times; must do nothing else."""
 
 MOST_ROUNDS = 200
-"""How often a script may find something missing. Each round brings what it asked for, so this is never reached in earnest."""
+"""How often a script may find something missing.
+
+Each round brings what it asked for, so this is never reached in earnest.
+"""
 
 
 class Appender:
@@ -87,7 +91,10 @@ class Appender:
     async def queue_script(
         self, script: Script[T], also: Sequence[Also] = (), now_ms: int | None = None
     ) -> tuple[T, Deferred[None]]:
-        """As `run`, but returns when the events are queued, with what tells of their commit. `now_ms`: another time for them."""
+        """As `run`, but returns when the events are queued, with what tells of their commit.
+
+        `now_ms`: another time for them.
+        """
         absent: frozenset[str] = frozenset()
         for _ in range(MOST_ROUNDS):
             now = self._clock.now_ms() if now_ms is None else now_ms

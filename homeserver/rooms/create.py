@@ -138,9 +138,7 @@ class RoomCreation:
 
     async def _check(self, creator: UserId, request: CreateRoom) -> _Order:
         rules = rules_of(request.room_version or self._default_version)
-        preset = PRESETS[
-            request.preset or ("public_chat" if request.visibility == "public" else "private_chat")
-        ]
+        preset = PRESETS[request.preset or ("public_chat" if request.visibility == "public" else "private_chat")]
         if request.invite_3pid:
             raise BadRequest("This server trusts no identity server: invite by user ID.", "M_SERVER_NOT_TRUSTED")
         if not isinstance((request.creation_content or {}).get("m.federate", True), bool):
@@ -186,9 +184,7 @@ class RoomCreation:
             if invitee in order.invites:
                 continue
             try:
-                await self._memberships.invite(
-                    order.creator, room_id, invitee, is_direct=bool(order.request.is_direct)
-                )
+                await self._memberships.invite(order.creator, room_id, invitee, is_direct=bool(order.request.is_direct))
             except MatrixError as refusal:
                 # The room is there and its maker can invite again, which an error for the whole would not tell.
                 log.warning("an invite to a new room failed", room_id=room_id, invitee=invitee, reason=str(refusal))
@@ -220,7 +216,10 @@ def create_content(
 
 
 def default_power_levels(rules: RoomRules, admins: Iterable[str], invite_level: int) -> JsonObject:
-    """The first m.room.power_levels. `admins` are those who have the creator's level, where levels are what creators have."""
+    """The first m.room.power_levels.
+
+    `admins` are those who have the creator's level, where levels are what creators have.
+    """
     events: JsonObject = {
         "m.room.name": 50,
         "m.room.avatar": 50,

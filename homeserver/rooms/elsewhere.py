@@ -1,4 +1,7 @@
-"""What only other servers can do for a user of this one. Federation is one such helper; without it, all of it is refused."""
+"""What only other servers can do for a user of this one.
+
+Federation is one such helper; without it, all of it is refused.
+"""
 
 from __future__ import annotations
 

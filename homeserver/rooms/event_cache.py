@@ -1,4 +1,6 @@
-"""Events by position and by id. An event never changes, but for one thing: a redaction replaces it by its redacted form.
+"""Events by position and by id.
+
+An event never changes, but for one thing: a redaction replaces it by its redacted form.
 
 There is one row object for an event in this process: who holds it sees the redaction. Constructed before the other
 followers of the ring, so that they find redactions applied.
@@ -34,7 +36,7 @@ class EventCache:
         self._database = database
         self._rows: Lru[int, EventRow] = Lru(cache_bytes, _weigh, self._forget_id)
         self._live: WeakValueDictionary[int, EventRow] = WeakValueDictionary()
-        """Also the rows that others hold (the ring, the ends of rooms): there must be no second object for their events."""
+        """Also the rows that others hold, such as the ring: there must be no second object for their events."""
         self._positions: dict[str, int] = {}
         self._redacted: OrderedDict[int, tuple[Event, int]] = OrderedDict()
         ring.subscribe(self._published)
@@ -87,7 +89,7 @@ class EventCache:
         return None if position is None else self._rows.get(position)
 
     def remember_all(self, rows: Iterable[EventRow]) -> list[EventRow]:
-        """Take rows that were read from the database; gives the rows to use, which are the known ones where there are some."""
+        """Take rows that were read from the database; gives the rows to use: the known ones where there are some."""
         return [self.remember(row) for row in rows]
 
     def remember(self, row: EventRow) -> EventRow:

@@ -1,4 +1,4 @@
-"""The heads of the rooms in use: each is loaded once, in one visit to the database, and there is never a second one of a room.
+"""The heads of the rooms in use: each is loaded once, in one visit to the database, and no room ever has two.
 
 Specification of what a head holds: homeserver.rooms.room.
 """

@@ -1,7 +1,7 @@
 """Changes of memberships by local users: join, leave, invite, remove, ban, knock, forget.
 
-Each change looks at the room and adds its event in one step, so nothing can come between. Rooms in which this server is not,
-and users of other servers, are a matter for `Elsewhere`. Specification: client-server API, "Room membership".
+Each change looks at the room and adds its event in one step, so nothing can come between. Rooms in which this server is
+not, and users of other servers, are a matter for `Elsewhere`. Specification: client-server API, "Room membership".
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from storage.database import Database
 
 MEMBER = "m.room.member"
 OF_ONE_EVENT = frozenset(("reason", "third_party_invite", "is_direct", "join_authorised_via_users_server"))
-"""Keys of a member event that say something about this event, so that a later one of the same membership leaves them out."""
+"""Keys of a member event that belong to that one event: a later one of the same membership leaves them out."""
 
 
 class Profiles(Protocol):
@@ -251,7 +251,7 @@ class MembershipChanges:
         return await self._appender.run(script)
 
     async def content(self, membership: str, user_id: str, reason: str | None = None) -> JsonObject:
-        """The content of a member event that shows the profile of a local user; others' profiles are not ours to tell."""
+        """The content of a member event, with the profile of a local user; others' profiles are not ours to tell."""
         content = _content(membership, reason)
         if server_name_of(user_id) == self._server_name:
             content.update(await self._profiles.of(user_id))
@@ -300,7 +300,10 @@ class MembershipChanges:
 
 
 def is_here(room: Room) -> bool:
-    """Whether this server takes part in the room, so that what it knows of it is true. Where nobody is left, we know the last."""
+    """Whether this server takes part in the room, so that what it knows of it is true.
+
+    Where nobody is left, we know the last.
+    """
     return bool(room.local_joined) or room.joined_members == 0
 
 

@@ -1,4 +1,6 @@
-"""Which rooms each user is in, as far as this server knows. Kept current by following the ring, so most questions read nothing.
+"""Which rooms each user is in, as far as this server knows.
+
+Kept current by following the ring, so most questions read nothing.
 
 Constructed before those who wake readers, so that they find it current.
 """
@@ -21,7 +23,10 @@ _NOBODY: Set[int] = frozenset()
 
 
 class UserRooms:
-    """The rooms of one user: room number → membership and position of the member event. Forgotten rooms are not here."""
+    """The rooms of one user: room number → membership and position of the member event.
+
+    Forgotten rooms are not here.
+    """
 
     __slots__ = ("_rooms", "joined", "stays")
 
@@ -36,7 +41,7 @@ class UserRooms:
         return self._rooms.items()
 
     def get(self, room: int) -> tuple[str, int]:
-        """Membership and position of the member event; ("leave", 0) for a room that the user was never in, or has forgotten."""
+        """Membership and position of the member event; ("leave", 0) where the user never was, or has forgotten it."""
         return self._rooms.get(room, ("leave", 0))
 
     def membership(self, room: int) -> str | None:

@@ -1,7 +1,9 @@
 """What a request wants to add to rooms, worked out on what is in memory: built, judged, signed, but not yet queued.
 
-A plan never waits and changes nothing. What it needs and cannot find it names by raising `Missing`; the appender fetches it
-and has the same work done again on a new plan. So a decision and the events that follow from it always stand on one state.
+A plan never waits and changes nothing. What it needs and cannot find it names by raising `Missing`; the appender
+fetches it and has the same work done again on a new plan. So a decision and the events that follow from it always stand
+on one
+state.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ from storage.rows import AppliedRedaction, EventRow, MemberChange, NewRoom, Room
 
 MOST_PREV_EVENTS: Final = 10
 MOST_ALLOWED_TYPES: Final = 50
-_JUDGED_ONE_BY_ONE: Final = frozenset(("m.room.redaction", "m.room.aliases", "m.room.member", "m.room.third_party_invite"))
+_JUDGED_ONE_BY_ONE: Final = frozenset(
+    ("m.room.redaction", "m.room.aliases", "m.room.member", "m.room.third_party_invite")
+)
 
 
 class Missing(Exception):
@@ -260,7 +264,7 @@ class RoomPlan:
             room.queued += len(self.rows)
         for key, row in self.changed.items():
             room.known[key] = row
-            if key == POWER_LEVELS or key == CREATE:
+            if key in (POWER_LEVELS, CREATE):
                 room.auth_sets.clear()
             elif key[0] == "m.room.member":
                 room.auth_sets.pop(key[1], None)

@@ -37,7 +37,10 @@ class AuthSet:
 
 
 class Room:
-    """One room that somebody uses. `state_root` is the root of the current state, `number` stands for the room in all tables."""
+    """One room that somebody uses.
+
+    `state_root` is the root of the current state, `number` stands for the room in all tables.
+    """
 
     __slots__ = (
         "__weakref__",
@@ -105,7 +108,10 @@ class Room:
 
     @property
     def has_name(self) -> bool:
-        """Whether clients need no members to name the room. Specification: client-server API, "Calculating the display name"."""
+        """Whether clients need no members to name the room.
+
+        Specification: client-server API, "Calculating the display name".
+        """
         return self.summary.name is not None or self.summary.canonical_alias is not None
 
     @property

@@ -96,7 +96,10 @@ class Sending:
         device: int | None = None,
         timestamp_ms: int | None = None,
     ) -> EventId:
-        """Set a piece of state. PUT /rooms/{roomId}/state/{eventType}/{stateKey}. The same state again makes no new event."""
+        """Set a piece of state.
+
+        PUT /rooms/{roomId}/state/{eventType}/{stateKey}. The same state again makes no new event.
+        """
         if event_type == "m.room.member":
             return await self._memberships.set(sender, room_id, state_key, content)
         if event_type == "m.room.canonical_alias" and state_key == "":

@@ -1,7 +1,7 @@
 """States of rooms, named by the roots of their tries, with the nodes that are in use kept in memory.
 
-Nodes never change, so what is cached is true for ever. Nodes of events that are not committed yet are held until they are.
-Whatever needs nodes that are not here reads them in one visit to the database, a statement a level of the trie.
+Nodes never change, so what is cached is true for ever. Nodes of events that are not committed yet are held until they
+are. Whatever needs nodes that are not here reads them in one visit to the database, a statement a level of the trie.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class StateStore:
         return state_trie.get(self.load, root, self.slot(type, state_key))
 
     def update(self, root: NodeId, changes: Mapping[StateKey, int]) -> tuple[NodeId, dict[NodeId, bytes]]:
-        """The state after some events, and its new nodes, which are not kept yet; MissingNode if a way is not in memory."""
+        """The state after some events, and its new nodes, not kept yet; MissingNode if a way is not in memory."""
         return state_trie.update(self.load, root, {self.slot(*key): number for key, number in changes.items()})
 
     def hold(self, nodes: Mapping[NodeId, bytes]) -> None:
@@ -165,7 +165,10 @@ class StateStore:
 
 
 class NodeReader:
-    """Nodes for one visit to the database. Looks into the store's memory without changing it: it runs in another thread."""
+    """Nodes for one visit to the database.
+
+    Looks into the store's memory without changing it: it runs in another thread.
+    """
 
     def __init__(self, tx: Cursor, room: int, cached: Lru[NodeId, bytes], uncommitted: Mapping[NodeId, bytes]) -> None:
         self._tx = tx
@@ -190,12 +193,19 @@ class NodeReader:
     def fetch(self, missing: Callable[[Load], set[NodeId]]) -> None:
         """Read until nothing is missing."""
         while wanted := missing(self.load):
-            nodes = node_table.read(self._tx, self._room, wanted)
-            if len(nodes) < len(wanted):
-                lost = next(iter(wanted - nodes.keys()))
-                raise LostNode(f"state node {lost.hex()} of room {self._room} is not in the database")
-            self.found.update(nodes)
-            self._seen.update(nodes)
+            self._read(wanted)
+
+    def fetch_one(self, node_id: NodeId) -> None:
+        """Read one node."""
+        self._read({node_id})
+
+    def _read(self, wanted: set[NodeId]) -> None:
+        nodes = node_table.read(self._tx, self._room, wanted)
+        if len(nodes) < len(wanted):
+            lost = next(iter(wanted - nodes.keys()))
+            raise LostNode(f"state node {lost.hex()} of room {self._room} is not in the database")
+        self.found.update(nodes)
+        self._seen.update(nodes)
 
     def positions(self, root: NodeId, slots: Iterable[Slot]) -> list[int | None]:
         """The positions at these places of a state, None where it has nothing."""

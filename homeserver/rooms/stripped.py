@@ -34,7 +34,7 @@ class StrippedStates:
         self._events = events
 
     async def for_member(self, row: EventRow) -> list[bytes]:
-        """The stripped state for an invite or knock, as encoded events: the state at it, and the member event itself last."""
+        """The stripped state for an invite or knock, as encoded events; the member event itself comes last."""
         event = row.event
         shown = await self.of_root(row.room, row.state_root, event.sender) if row.state_root is not None else []
         return [*shown, stripped_event_bytes(event)]

@@ -62,9 +62,7 @@ class Transactions:
         ring.subscribe(self._published)
         writer.on_failure(self._failed)
 
-    async def once(
-        self, device: int, room_id: str, txn_path: str, work: Callable[[], Awaitable[Queued]]
-    ) -> EventId:
+    async def once(self, device: int, room_id: str, txn_path: str, work: Callable[[], Awaitable[Queued]]) -> EventId:
         """The id of the event that this device sent by this path: the first answer, or that of `work`."""
         known = self._known(device)
         if known is None:

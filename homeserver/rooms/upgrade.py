@@ -1,4 +1,6 @@
-"""Replaces a room by a new one of another version. The new room and the tombstone in the old one are committed together.
+"""Replaces a room by a new one of another version.
+
+The new room and the tombstone in the old one are committed together.
 
 Specification: client-server API, "Room Upgrades".
 """
@@ -136,7 +138,7 @@ class _Replacement:
         return room.room.room_id
 
     def _begin(self, room_id: RoomId | None, predecessor: JsonObject, number: int, is_published: bool) -> RoomPlan:
-        # 2. The create event, with the type of the old room, and whatever else the old one was given but its version's own keys.
+        # 2. The create event, with the type of the old room, and whatever else the old one was given.
         old_create = self._old.state("m.room.create")
         given: JsonObject = {} if old_create is None else dict(old_create.event.content)
         for key in ("room_version", "creator", "predecessor", "additional_creators"):
@@ -156,7 +158,7 @@ class _Replacement:
         first = default_power_levels(self._rules, (), 0)
         if not self._rules.infinite_creators:
             # Nobody can give away a higher level than their own.
-            first["users"] = {self._user_id: max(CREATOR_LEVEL, *highest)} if highest else {self._user_id: CREATOR_LEVEL}
+            first["users"] = {self._user_id: max([CREATOR_LEVEL, *highest])}
         self._add(room, POWER_LEVELS, first)
         for event_type in TRANSFERRED:
             row = self._old.state(event_type)

@@ -24,7 +24,7 @@ from homeserver.rooms.upgrade import Upgrades
 from homeserver.runtime.clock import ReactorClock
 from homeserver.runtime.log import Ring, Writer
 from homeserver.web.errors import MatrixError
-from storage.database import Database
+from storage.database import Cursor, Database
 from storage.persist import PERSIST
 from storage.rows import EventRow
 from tests.reactors import run_on_reactor
@@ -134,7 +134,12 @@ class House:
 
     async def ask(self, sql: str, *values: object) -> list[Any]:
         """Ask the database."""
-        return await self.database.read(lambda tx: (tx.execute(sql, values), tx.fetchall())[1])
+
+        def rows(tx: Cursor) -> list[Any]:
+            tx.execute(sql, values)
+            return tx.fetchall()
+
+        return await self.database.read(rows)
 
 
 def at_house(dsn: str, story: Callable[[House], Awaitable[T]], **options: Any) -> T:

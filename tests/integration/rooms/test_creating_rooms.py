@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from homeserver.core.ids import UserId
+import pytest
+from twisted.internet.defer import Deferred, DeferredList
+
+from homeserver.core.ids import EventId, RoomId, UserId
 from homeserver.core.room_rules import ROOM_RULES
 from homeserver.rooms.create import InitialState
 from tests.integration.rooms.house import JULIET, ROMEO, SERVER, TYBALT, House, at_house, refusal
@@ -52,7 +55,7 @@ def test_a_new_room_has_its_events_in_the_order_of_the_specification(fresh_datab
 def test_rooms_of_every_version_can_be_made_and_written_to(fresh_database: FreshDatabase, version: str) -> None:
     dsn = fresh_database()
 
-    async def story(house: House) -> tuple[str, str]:
+    async def story(house: House) -> tuple[RoomId, EventId]:
         room_id = await house.room(room_version=version, invite=[JULIET])
         await house.changes.join(JULIET, room_id)
         event_id = await house.says(JULIET, room_id, "Good pilgrim")
@@ -72,19 +75,20 @@ def test_rooms_of_every_version_can_be_made_and_written_to(fresh_database: Fresh
         assert (await house.event(event_id)).event.content == {}
         await house.says(ROMEO, room_id, "after a restart")
 
-    room_id, event_id = at_house(dsn, story)  # type: ignore[assignment]  # plain texts do for both
+    room_id, event_id = at_house(dsn, story)
     at_house(dsn, later)
 
 
 def test_presets_decide_who_may_join(fresh_database: FreshDatabase) -> None:
     async def story(house: House) -> None:
-        for wanted, join_rule, guests in (
+        wishes: list[tuple[dict[str, Any], str, str]] = [
             ({}, "invite", "can_join"),
             ({"visibility": "public"}, "public", "forbidden"),
             ({"preset": "private_chat"}, "invite", "can_join"),
             ({"preset": "public_chat"}, "public", "forbidden"),
             ({"preset": "trusted_private_chat", "visibility": "public"}, "invite", "can_join"),
-        ):
+        ]
+        for wanted, join_rule, guests in wishes:
             room_id = await house.room(**wanted)
             room = await house.heads.get(room_id)
             assert (room.summary.join_rule, room.summary.guest_access) == (join_rule, guests)
@@ -138,8 +142,6 @@ def test_wishes_that_cannot_be_met_make_no_room(fresh_database: FreshDatabase) -
 
 
 def test_an_alias_goes_to_one_of_two_who_want_it_at_once(fresh_database: FreshDatabase) -> None:
-    from twisted.internet.defer import Deferred, DeferredList
-
     async def story(house: House) -> None:
         both = [Deferred.fromCoroutine(house.room(who, room_alias_name="crypt")) for who in (ROMEO, JULIET)]
         outcomes = [succeeded for succeeded, _ in await DeferredList(both, consumeErrors=True)]

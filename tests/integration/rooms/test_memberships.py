@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.json import decode
+
 from homeserver.core.canonical_json import JsonObject
 from homeserver.core.ids import RoomId, UserId
 from homeserver.rooms.create import InitialState
@@ -226,8 +228,6 @@ def test_the_rooms_of_a_user_are_known_before_and_after_a_restart(fresh_database
 
 
 def test_an_invite_shows_the_room_to_the_invited(fresh_database: FreshDatabase) -> None:
-    from msgspec.json import decode
-
     async def story(house: House) -> None:
         room_id = await house.room(name="Vault", invite=[JULIET])
         _, position = (await house.memberships.of_user(JULIET)).get((await house.heads.get(room_id)).number)

@@ -6,6 +6,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from homeserver.core.canonical_json import JsonObject
 from homeserver.core.ids import EventId, RoomId
+from homeserver.rooms.client_events import base_of
 from homeserver.rooms.create import InitialState
 from tests.integration.rooms.house import JULIET, ROMEO, TYBALT, House, at_house, refusal
 from tests.postgres import FreshDatabase
@@ -104,13 +105,13 @@ def test_a_redaction_takes_the_content_in_memory_and_on_disk(fresh_database: Fre
         await house.changes.join(JULIET, room_id)
         event_id = await house.says(JULIET, room_id, "a rose")
         row = await house.event(event_id)
-        row.client_json = b"made before"
+        base_of(row)
         assert await refusal(house.sending.redact(TYBALT, room_id, event_id, {})) == (403, "M_FORBIDDEN")
         redaction = await house.sending.redact(ROMEO, room_id, event_id, {"reason": "thorns"}, device=1, txn_id="1")
         again = await house.sending.redact(ROMEO, room_id, event_id, {"reason": "thorns"}, device=1, txn_id="1")
         assert again == redaction
         assert row.event.content == {}
-        assert row.client_json is None
+        assert b"a rose" not in base_of(row)
         assert row.redacted_by == (await house.event(redaction)).position
         by_ring = [each for each in house.ring.room_after(row.room, row.position - 1) if each.position == row.position]
         assert by_ring == [row]
@@ -221,7 +222,6 @@ def test_new_canonical_aliases_must_lead_to_the_room(fresh_database: FreshDataba
         assert await refusal(name({"alias": one, "alt_aliases": ["nonsense"]})) == (400, "M_INVALID_PARAM")
         assert await refusal(name({"alias": 1})) == (400, "M_INVALID_PARAM")
         await name({"alt_aliases": [one]})
-        await house.ask("SELECT 1")
         await name({})
         assert (await house.heads.get(room_id)).summary.canonical_alias is None
         assert (await house.heads.get(other)).summary.canonical_alias == two
