@@ -50,6 +50,16 @@ def one(tx: Cursor, user_id: str) -> Account | None:
     return None if row is None else Account(*row)
 
 
+def hold_open(tx: Cursor, user_id: str, password_hash: str | None) -> bool:
+    """Whether the account is open and has this password hash still; keeps it so until the transaction ends."""
+    tx.execute(
+        "SELECT FROM users WHERE user_id = %s AND NOT is_deactivated"
+        " AND password_hash IS NOT DISTINCT FROM %s FOR SHARE",
+        (user_id, password_hash),
+    )
+    return tx.fetchone() is not None
+
+
 def existing(tx: Cursor, user_ids: Sequence[str]) -> set[str]:
     """Those of the users who have an account."""
     tx.execute("SELECT user_id FROM users WHERE user_id = ANY(%s)", (list(user_ids),))
@@ -59,6 +69,14 @@ def existing(tx: Cursor, user_ids: Sequence[str]) -> set[str]:
 def set_password(tx: Cursor, user_id: str, password_hash: str | None) -> bool:
     """Change the password; False if there is no such account."""
     tx.execute("UPDATE users SET password_hash = %s WHERE user_id = %s", (password_hash, user_id))
+    return tx.rowcount == 1
+
+
+def replace_password(tx: Cursor, user_id: str, old_hash: str, new_hash: str) -> bool:
+    """Keep another hash of the same password; False if the password was changed meanwhile."""
+    tx.execute(
+        "UPDATE users SET password_hash = %s WHERE user_id = %s AND password_hash = %s", (new_hash, user_id, old_hash)
+    )
     return tx.rowcount == 1
 
 

@@ -49,7 +49,7 @@ def put(tx: Cursor, user_id: str, device_id: str, display_name: str | None, crea
     row = tx.fetchone()
     if row is not None:
         return int(row[0]), True
-    tx.execute("SELECT device FROM devices WHERE user_id = %s AND device_id = %s", (user_id, device_id))
+    tx.execute("SELECT device FROM devices WHERE user_id = %s AND device_id = %s FOR UPDATE", (user_id, device_id))
     row = tx.fetchone()
     if row is None:
         # It was there a moment ago: somebody has just deleted it.
@@ -85,19 +85,9 @@ def rename(tx: Cursor, user_id: str, device_id: str, display_name: str | None) -
     return tx.rowcount == 1
 
 
-def delete(tx: Cursor, user_id: str, device_ids: Sequence[str]) -> list[int]:
-    """Delete devices and their tokens; answers with the numbers of those that there were."""
-    tx.execute(
-        "DELETE FROM devices WHERE user_id = %s AND device_id = ANY(%s) RETURNING device",
-        (user_id, list(device_ids)),
-    )
-    return [device for (device,) in tx.fetchall()]
-
-
-def delete_of_user(tx: Cursor, user_id: str, *, but: int | None = None) -> list[int]:
-    """Delete all devices of a user, or all but one; answers with their numbers."""
-    tx.execute("DELETE FROM devices WHERE user_id = %s AND device IS DISTINCT FROM %s RETURNING device", (user_id, but))
-    return [device for (device,) in tx.fetchall()]
+def delete(tx: Statements, devices: Sequence[int]) -> None:
+    """Delete devices, and their tokens with them."""
+    tx.execute("DELETE FROM devices WHERE device = ANY(%s)", (list(devices),))
 
 
 def note_seen(tx: Statements, seen: Sequence[Seen]) -> None:

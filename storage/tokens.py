@@ -113,12 +113,42 @@ def replace_refresh(tx: Cursor, token_hash: bytes, replaced_by: bytes) -> None:
     tx.execute("UPDATE refresh_tokens SET replaced_by = %s WHERE token_hash = %s", (replaced_by, token_hash))
 
 
-def delete_replaced_by(tx: Cursor, token_hash: bytes) -> list[bytes]:
+def delete_replaced_by(tx: Cursor, device: int, token_hash: bytes) -> list[bytes]:
     """The one who holds this refresh token has used it: what it replaced is of no use any more.
 
     Deletes those refresh tokens and their access tokens; answers with the hashes of the latter.
     """
-    tx.execute("DELETE FROM refresh_tokens WHERE replaced_by = %s RETURNING access_token", (token_hash,))
+    tx.execute(
+        "DELETE FROM refresh_tokens WHERE device = %s AND replaced_by = %s RETURNING access_token",
+        (device, token_hash),
+    )
+    return _delete_companions(tx)
+
+
+def delete_before(tx: Cursor, device: int, access_token: bytes) -> list[bytes]:
+    """The one who holds this access token has used it: the refresh token shown to get it is of no use any more.
+
+    Deletes that refresh token and its access token; answers with the hash of the latter.
+    """
+    tx.execute(
+        "DELETE FROM refresh_tokens WHERE device = %s AND replaced_by IN"
+        " (SELECT token_hash FROM refresh_tokens WHERE device = %s AND access_token = %s) RETURNING access_token",
+        (device, device, access_token),
+    )
+    return _delete_companions(tx)
+
+
+def delete_unused(tx: Cursor, device: int, token_hash: bytes) -> list[bytes]:
+    """Take a refresh token back that was never used, with its access token; answers with the hash of the latter."""
+    tx.execute(
+        "DELETE FROM refresh_tokens WHERE device = %s AND token_hash = %s RETURNING access_token", (device, token_hash)
+    )
+    return _delete_companions(tx)
+
+
+def _delete_companions(tx: Cursor) -> list[bytes]:
+    """Delete the access tokens that the statement before answered with."""
     companions = [bytes(access_token) for (access_token,) in tx.fetchall() if access_token is not None]
-    tx.execute("DELETE FROM access_tokens WHERE token_hash = ANY(%s::bytea[])", (companions,))
+    if companions:
+        tx.execute("DELETE FROM access_tokens WHERE token_hash = ANY(%s::bytea[])", (companions,))
     return companions

@@ -1,0 +1,1 @@
+"""Accounts of this server and what belongs to them: passwords, devices, tokens, profiles, data kept for clients."""
