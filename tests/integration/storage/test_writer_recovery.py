@@ -65,11 +65,11 @@ def test_a_commit_that_never_arrived_is_sent_again(postgres: TestServer) -> None
 
 
 def test_a_transaction_that_runs_on_after_its_connection_was_lost_cannot_come_in_between(
-    postgres: TestServer,
+    any_postgres: TestServer,
 ) -> None:
     async def story(reactor: EPollReactor) -> None:
-        with Proxy(postgres.socket_folder) as proxy:
-            dsn = postgres.fresh_database()
+        with Proxy(any_postgres.socket_folder) as proxy:
+            dsn = any_postgres.fresh_database()
             log = await Log(proxy.dsn(dsn), reactor).started()
             await log.writer.append([data("before")])
             await log.database.write(lambda tx: tx.execute("INSERT INTO server_secrets VALUES ('held', '')"))
