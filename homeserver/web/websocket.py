@@ -92,7 +92,7 @@ class Socket:
     def close(self, code: int = NORMAL, reason: str = "") -> None:
         """End the connection, telling why."""
         if not self.is_closed:
-            self._connection.sendClose(code, _shortened(reason))
+            self._connection.end(code, reason)
 
     @property
     def buffered_bytes(self) -> int:
@@ -180,7 +180,7 @@ class _Connection(WebSocketServerProtocol):
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """A whole message has arrived."""
         if isBinary:
-            self.sendClose(UNSUPPORTED_DATA, "only text messages are spoken here")
+            self.end(UNSUPPORTED_DATA, "only text messages are spoken here")
         elif self.socket is not None:
             self.socket._received(payload)
 
@@ -227,7 +227,12 @@ class _Connection(WebSocketServerProtocol):
 
     def going_away(self) -> None:
         """The server is stopping."""
-        self.sendClose(GOING_AWAY, "the server is stopping")
+        self.end(GOING_AWAY, "the server is stopping")
+
+    def end(self, code: int, reason: str) -> None:
+        """Begin to close. (autobahn's sendClose takes only some of the codes that the standard has for servers.)"""
+        if cast(Any, self).state == WebSocketServerProtocol.STATE_OPEN:
+            cast(Any, self).sendCloseFrame(code=code, reasonUtf8=_shortened(reason), isReply=False)
 
     def unblocked(self) -> Deferred[None]:
         """Fires when the transport's buffer has emptied."""
@@ -253,6 +258,7 @@ class WebSockets:
         self._factory: Any = cast(Any, WebSocketServerFactory)(reactor=reactor, server=None)
         self._factory.setProtocolOptions(
             webStatus=False,
+            failByDrop=False,
             maxFramePayloadSize=MAX_MESSAGE_BYTES,
             maxMessagePayloadSize=MAX_MESSAGE_BYTES,
             autoPingInterval=ping_every_s,
@@ -335,6 +341,6 @@ class WebSockets:
             socket.close(INTERNAL_ERROR, gate.refusal(error, request).message)
 
 
-def _shortened(reason: str) -> str | None:
+def _shortened(reason: str) -> bytes | None:
     """A close frame has room for 123 bytes."""
-    return reason.encode("utf-8")[:123].decode("utf-8", "ignore") or None
+    return reason.encode("utf-8")[:123].decode("utf-8", "ignore").encode("utf-8") or None

@@ -58,7 +58,7 @@ class Connection:
             return Answer(status, headers, self._chunks())
         if "content-length" not in headers:
             return Answer(status, headers, self.rest())
-        return Answer(status, headers, self._take(int(headers["content-length"])))
+        return Answer(status, headers, self.take(int(headers["content-length"])))
 
     def rest(self) -> bytes:
         """Everything up to the end of the connection."""
@@ -94,7 +94,7 @@ class Connection:
             self._buffer += more
         return self._buffer
 
-    def _take(self, count: int) -> bytes:
+    def take(self, count: int) -> bytes:
         while len(self._buffer) < count:
             more = self._more()
             if not more:
@@ -108,8 +108,8 @@ class Connection:
         while True:
             line, _, self._buffer = self._until(b"\r\n").partition(b"\r\n")
             size = int(line, 16)
-            body += self._take(size)
-            assert self._take(2) == b"\r\n"
+            body += self.take(size)
+            assert self.take(2) == b"\r\n"
             if not size:
                 return body
 
