@@ -65,6 +65,12 @@ def numbers_of(tx: Cursor, room_ids: Sequence[str]) -> dict[str, int]:
     return dict(tx.fetchall())
 
 
+def ids_of(tx: Cursor, rooms: Sequence[int]) -> dict[int, str]:
+    """The ids of those of the rooms that there are, by number."""
+    tx.execute("SELECT room, room_id FROM rooms WHERE room = ANY(%s)", (list(rooms),))
+    return dict(tx.fetchall())
+
+
 def is_published(tx: Cursor, room: int) -> bool:
     """Whether the room is listed in the directory."""
     tx.execute("SELECT is_published FROM rooms WHERE room = %s", (room,))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from homeserver.core.auth import Rejected
+from homeserver.core.auth import INFINITE_POWER, Rejected
 from homeserver.core.canonical_json import JsonObject
 from homeserver.core.draft import Draft
 from homeserver.core.ids import InvalidId, RoomId, ServerName, UserId, parse_user_id
@@ -153,12 +153,10 @@ class _Replacement:
     def _transfer(self, room: RoomPlan) -> None:
         """3. The state that goes over. The levels come last, lest they forbid the rest."""
         wanted = self._power_levels()
-        users = wanted.get("users")
-        highest = [level for level in users.values() if isinstance(level, int)] if isinstance(users, dict) else []
         first = default_power_levels(self._rules, (), 0)
         if not self._rules.infinite_creators:
-            # Nobody can give away a higher level than their own.
-            first["users"] = {self._user_id: max([CREATOR_LEVEL, *highest])}
+            # Nobody can set a higher level than their own.
+            first["users"] = {self._user_id: _highest_level(wanted)}
         self._add(room, POWER_LEVELS, first)
         for event_type in TRANSFERRED:
             row = self._old.state(event_type)
@@ -180,9 +178,8 @@ class _Replacement:
             for creator in (self._user_id, *self._others):
                 users.pop(creator, None)
             levels["events"] = _with_higher_tombstone(levels)
-        else:
-            own = users.get(self._user_id)
-            users[self._user_id] = max(own, CREATOR_LEVEL) if isinstance(own, int) else CREATOR_LEVEL
+        elif self._old.power_levels().of_user(self._user_id) == INFINITE_POWER:
+            users[self._user_id] = _highest_level(levels)
         levels["users"] = users
         return levels
 
@@ -210,6 +207,14 @@ def quieten(room: RoomPlan, user_id: UserId) -> None:
         room.add(Draft(room.room.room_id, POWER_LEVELS, user_id, content, ""))
     except Rejected:
         return  # Who may end a room need not be one who may change its levels; the specification says "if possible".
+
+
+def _highest_level(levels: JsonObject) -> int:
+    """The highest level that m.room.power_levels names, and no less than a creator has by default."""
+    named = [*levels.values()]
+    for table in (levels.get("users"), levels.get("events")):
+        named += table.values() if isinstance(table, dict) else ()
+    return max([CREATOR_LEVEL, *(level for level in named if type(level) is int)])
 
 
 def _with_higher_tombstone(levels: JsonObject) -> JsonObject:

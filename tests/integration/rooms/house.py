@@ -60,9 +60,17 @@ class Doors:
 class House:
     """All room services on one database."""
 
-    def __init__(self, dsn: str, reactor: Any, *, cache_bytes: int = 16_000_000, most_rooms: int = 100) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        reactor: Any,
+        *,
+        cache_bytes: int = 16_000_000,
+        most_rooms: int = 100,
+        patience_s: float = 10.0,
+    ) -> None:
         self.clock = ReactorClock(reactor)
-        self.database = Database(dsn, reactor, patience_s=10.0)
+        self.database = Database(dsn, reactor, patience_s=patience_s)
         self.ring = Ring()
         self.writer = Writer(self.database, self.ring, PERSIST, reactor)
         self.state = StateStore(self.database, SlotHasher(b"secret"), cache_bytes)
