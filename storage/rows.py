@@ -87,7 +87,7 @@ class AppliedRedaction:
 
 @dataclass(slots=True, eq=False)
 class RoomChanges:
-    """What is written together with an event beside its own row. Of heads and summaries only the last of a batch count."""
+    """What is written together with an event beside its own row. Of heads and summaries the last of a batch counts."""
 
     head: RoomHead | None
     nodes: dict[bytes, bytes] | None = None
@@ -118,15 +118,15 @@ class EventRow(Entry):
     rank: int | None = None
     """Of state events: the length of the longest way down their auth events, see homeserver.core.state_res."""
     room_root: bytes | None = None
-    """Root of the room's current state from this event on, where the event changed it; else None. Goes to state_history."""
+    """Root of the room's current state from this event on, where the event changed it. Goes to state_history."""
     is_history: bool = False
     """Fetched as history or as part of a state: has a negative position and is not shown to live readers."""
     client_json: bytes | None = None
-    """The event as clients get it, without `unsigned` and `room_id`; made at the first use, see homeserver.core.client_format."""
+    """The event as clients get it, without `unsigned` and `room_id`; made at the first use: homeserver.core.client_format."""
     unsigned_json: bytes | None = None
-    """The members of `unsigned` that are the same for every reader; made at the first use, see homeserver.rooms.client_events."""
+    """What of `unsigned` is the same for every reader; made at the first use: homeserver.rooms.client_events."""
     members: tuple[MemberChange, ...] = ()
-    """How it changed the current memberships of its room. Filled for entries of the ring, not for what is read from tables."""
+    """How it changed the memberships of its room. Filled for entries of the ring, not for what is read from tables."""
     changes: RoomChanges | None = None
     """What is written together with it; dropped once it is published."""
 
