@@ -74,7 +74,12 @@ def _serve(settings: Settings, folder: DataFolder, asked: argparse.Namespace) ->
     if log_file is not None:
         log_file.parent.mkdir(parents=True, exist_ok=True)
     output = start_logging(settings.log.level, LogFile(log_file), settings.log.format)
-    signal.signal(signal.SIGHUP, lambda number, frame: output.reopen())
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup asked us not to listen
+        # With a log file: it was moved away. Without: the terminal was closed, which is a way to say stop.
+        signal.signal(
+            signal.SIGHUP,
+            lambda number, frame: output.reopen() if log_file else os.kill(os.getpid(), signal.SIGTERM),
+        )
     log = structlog.get_logger("homeserver")
     for file in made:
         log.info("made a file that was missing", file=str(file))

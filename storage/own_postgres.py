@@ -51,7 +51,10 @@ class Postmaster:
 
 
 class OwnPostgres:
-    """The PostgreSQL of one data folder. `start` and `stop` may each be called once more after the other."""
+    """The PostgreSQL of one data folder.
+
+    `start` may be called again while it runs, which changes nothing, or after it was killed, which starts it anew.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = Path(os.path.realpath(folder))
@@ -64,7 +67,8 @@ class OwnPostgres:
     def start(self, timeout_seconds: float = 60.0) -> str:
         """Start it, or take over one that a killed server left running; answers with the URL to connect to."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._take_lock()
+        if self._lock is None:
+            self._take_lock()
         try:
             return self._start(timeout_seconds)
         except BaseException:

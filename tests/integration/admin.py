@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -90,6 +92,17 @@ class Admin:
         self.says("stop")
         with contextlib.suppress(OSError, ValueError):
             os.kill(self.postgres_id(), signal.SIGQUIT)
+
+
+@contextlib.contextmanager
+def place_of_its_own() -> Iterator[Path]:
+    """A temporary folder that only this test touches. pytest's own are no good for a database that runs as another
+    user: every session of pytest closes the folder above them to others anew."""
+    made = Path(tempfile.mkdtemp(prefix="admin-"))
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def free_port() -> int:

@@ -16,12 +16,18 @@ import yaml
 
 from config.load import load
 from homeserver import __version__
-from tests.integration.admin import ROOT, Admin, free_port, hired, is_alive, until
+from tests.integration.admin import ROOT, Admin, free_port, hired, is_alive, place_of_its_own, until
 
 
 @pytest.fixture
-def admin(tmp_path: Path) -> Iterator[Admin]:
-    with hired(tmp_path / "data") as made:
+def place() -> Iterator[Path]:
+    with place_of_its_own() as made:
+        yield made
+
+
+@pytest.fixture
+def admin(place: Path) -> Iterator[Admin]:
+    with hired(place / "data") as made:
         yield made
 
 
@@ -164,8 +170,8 @@ def test_a_taken_port_is_told_before_anything_starts(admin: Admin) -> None:
     assert not (admin.folder / "postgres").exists()
 
 
-def test_a_deep_folder_starts_with_its_socket_elsewhere_and_leaves_nothing_there(tmp_path: Path) -> None:
-    with hired(tmp_path / ("deep" * 40) / "data") as admin:
+def test_a_deep_folder_starts_with_its_socket_elsewhere_and_leaves_nothing_there(place: Path) -> None:
+    with hired(place / ("deep" * 40) / "data") as admin:
         assert admin.inits().code == 0
         started = admin.says("start")
         assert started.code == 0, started.err
@@ -258,13 +264,13 @@ def test_restart_with_a_bad_config_leaves_the_server_running(admin: Admin) -> No
     assert admin.process_id() == running
 
 
-def test_another_config_file_has_its_folder_as_data_folder(tmp_path: Path) -> None:
-    with hired(tmp_path / "elsewhere") as admin:
+def test_another_config_file_has_its_folder_as_data_folder(place: Path) -> None:
+    with hired(place / "elsewhere") as admin:
         assert admin.inits().code == 0
         config = admin.folder / "myelin.yaml"
         checked = admin.says("config", "check", "--config", str(config), data=False)
         assert checked.code == 0, checked.err
-        missing = admin.says("start", "--config", str(tmp_path / "missing.yaml"), data=False)
+        missing = admin.says("start", "--config", str(place / "missing.yaml"), data=False)
         assert missing.code == 1
         assert "there is no such file" in missing.err
 
@@ -300,8 +306,8 @@ def test_a_certificate_is_made_where_a_listener_names_files_that_are_not_there(a
         assert tls.version() in ("TLSv1.2", "TLSv1.3")
 
 
-def test_the_foreground_server_needs_nothing_but_a_config(tmp_path: Path) -> None:
-    with hired(tmp_path / "data") as admin:
+def test_the_foreground_server_needs_nothing_but_a_config(place: Path) -> None:
+    with hired(place / "data") as admin:
         admin.folder.mkdir()
         (admin.folder / "myelin.yaml").write_text(f"listeners: [{{port: {admin.port}}}]\nlog: {{format: json}}\n")
         server = admin.foreground()
@@ -313,12 +319,12 @@ def test_the_foreground_server_needs_nothing_but_a_config(tmp_path: Path) -> Non
         assert '"made a file that was missing"' in said
 
 
-def test_synctl_runs_from_a_folder_that_has_a_config_package_of_its_own(admin: Admin, tmp_path: Path) -> None:
-    (tmp_path / "config").mkdir()
-    (tmp_path / "config" / "__init__.py").write_text("raise SystemExit('not ours')\n")
+def test_synctl_runs_from_a_folder_that_has_a_config_package_of_its_own(admin: Admin, place: Path) -> None:
+    (place / "config").mkdir()
+    (place / "config" / "__init__.py").write_text("raise SystemExit('not ours')\n")
     done = subprocess.run(
         [sys.executable, str(ROOT / "synctl"), "config", "sample"],
-        cwd=tmp_path,
+        cwd=place,
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
@@ -337,3 +343,23 @@ def test_a_stop_in_the_middle_of_the_start_leaves_no_database_running(admin: Adm
     assert server.wait(30) == 0
     assert not pid_file.exists()
     assert not (admin.folder / "myelin.pid").exists()
+
+
+def test_a_log_that_was_moved_away_is_begun_anew_on_sighup(admin: Admin) -> None:
+    assert admin.inits().code == 0
+    assert admin.says("start").code == 0
+    log = admin.folder / "myelin.log"
+    log.rename(admin.folder / "myelin.log.1")
+    os.kill(admin.process_id(), signal.SIGHUP)
+    until(log.exists, "there is a new log")
+    assert admin.answers() == 200
+
+
+def test_a_server_whose_terminal_is_closed_stops(admin: Admin) -> None:
+    assert admin.inits().code == 0
+    server = admin.foreground()
+    until(lambda: admin.answers() == 200, "the server answers")
+    postgres = admin.postgres_id()
+    server.send_signal(signal.SIGHUP)
+    assert server.wait(30) == 0
+    assert not is_alive(postgres)

@@ -17,16 +17,16 @@ import psycopg2
 import pytest
 
 from storage.own_postgres import OwnPostgres, OwnPostgresError
-from tests.integration.admin import ROOT, is_alive, until
+from tests.integration.admin import ROOT, is_alive, place_of_its_own, until
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    made = tmp_path / "data"
-    yield made
-    left = OwnPostgres(made).running()
-    if left is not None:
-        os.kill(left.process_id, signal.SIGQUIT)
+def folder() -> Iterator[Path]:
+    with place_of_its_own() as place:
+        yield place / "data"
+        left = OwnPostgres(place / "data").running()
+        if left is not None:
+            os.kill(left.process_id, signal.SIGQUIT)
 
 
 def answer(dsn: str, question: str) -> object:
@@ -132,6 +132,19 @@ def test_after_a_killed_database_the_next_start_recovers_what_was_committed(fold
     assert not postgres.stop()
     assert answer(postgres.start(), "SELECT word FROM kept") == "here"
     postgres.stop()
+
+
+def test_a_start_while_it_runs_changes_nothing_and_after_it_was_killed_starts_it_anew(folder: Path) -> None:
+    postgres = OwnPostgres(folder)
+    dsn = postgres.start()
+    before = postgres.running()
+    assert before is not None
+    assert postgres.start() == dsn
+    assert postgres.running() == before
+    os.kill(before.process_id, signal.SIGKILL)
+    until(lambda: not is_alive(before.process_id), "it is gone")
+    assert answer(postgres.start(), "SELECT 1") == 1
+    assert postgres.stop()
 
 
 def test_a_stale_pid_file_that_names_a_living_stranger_is_cleared(folder: Path) -> None:
