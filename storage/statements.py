@@ -99,56 +99,59 @@ class Collector:
 
 def literal(value: object) -> str:
     """A value as SQL text (with standard_conforming_strings on, as it is by default)."""
-    return _LITERALS[type(value)](value) if type(value) in _LITERALS else _literal_of_subclass(value)
-
-
-def _literal_of_subclass(value: object) -> str:
-    for kind in (int, str, bytes, list, tuple):
-        if isinstance(value, kind):
-            return _LITERALS[kind](value)
-    raise NotWritable(f"cannot write a {type(value).__name__}")
+    write = _LITERALS.get(type(value)) or _of_base(_LITERALS, value)
+    return write(value)
 
 
 def _quoted(text: str) -> str:
     if NOT_IN_TEXT in text:
         raise NotWritable("a text column cannot hold the character U+0000")
-    return f"""'{text.replace("'", "''")}'"""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _array(values: Sequence[object]) -> str:
-    return _quoted(f"{{{','.join([_element(each) for each in values])}}}")
+    elements = [(_ELEMENTS.get(type(each)) or _of_base(_ELEMENTS, each))(each) for each in values]
+    return _quoted("{" + ",".join(elements) + "}")
 
 
-def _element(value: object) -> str:
-    """One element in the text form of an array. Nested lists of numbers are given as their own text form."""
-    if value is None:
-        return "NULL"
-    if isinstance(value, str):
-        if value.isidentifier():
-            # Letters, digits and underscores need no quotes, but for one word.
-            return value if value.upper() != "NULL" else f'"{value}"'
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
-    if isinstance(value, bytes):
-        return f'"\\\\x{value.hex()}"'
-    if isinstance(value, bool):
-        return "t" if value else "f"
-    if isinstance(value, int):
-        return str(int(value))
-    if isinstance(value, (list, tuple)):
-        return f'"{{{",".join([str(int(each)) for each in value])}}}"'
-    raise NotWritable(f"cannot write a list of {type(value).__name__}")
+def _text_element(text: str) -> str:
+    if text.isidentifier() and text.upper() != "NULL":
+        return text  # letters, digits and underscores need no quotes
+    if "\\" in text:
+        text = text.replace("\\", "\\\\")
+    return '"' + text.replace('"', '\\"') + '"'
 
 
-_LITERALS: Final[dict[type, Callable[..., str]]] = {
+_Writers = dict[type, Callable[..., str]]
+
+_LITERALS: Final[_Writers] = {
     type(None): lambda _: "NULL",
     bool: lambda value: "true" if value else "false",
-    int: lambda value: str(int(value)),
+    int: int.__repr__,
     str: _quoted,
-    bytes: lambda value: f"'\\x{value.hex()}'",
+    bytes: lambda value: "'\\x" + value.hex() + "'",
     list: _array,
     tuple: _array,
 }
+
+_ELEMENTS: Final[_Writers] = {
+    type(None): lambda _: "NULL",
+    bool: lambda value: "t" if value else "f",
+    int: int.__repr__,
+    str: _text_element,
+    bytes: lambda value: '"\\\\x' + value.hex() + '"',
+    # A list in a list: given as the text form of an array of numbers, to be cast.
+    list: lambda value: '"{' + ",".join(map(int.__repr__, value)) + '}"',
+    tuple: lambda value: '"{' + ",".join(map(int.__repr__, value)) + '}"',
+}
+
+
+def _of_base(writers: _Writers, value: object) -> Callable[..., str]:
+    """For subclasses, such as those of enumerations."""
+    for base in type(value).__mro__:
+        if base in writers:
+            return writers[base]
+    raise NotWritable(f"cannot write a {type(value).__name__}")
 
 
 def _with_numbers(query: str) -> str:
