@@ -481,7 +481,31 @@ def test_levels_when_nobody_has_set_any(version: str) -> None:
 )
 def test_users_must_be_users_with_levels(version: str, content: JsonObject) -> None:
     made = room(version)
-    assert refused(made.make("m.room.power_levels", ALICE, content, ""), made.state)
+    first = {key: event for key, event in made.state.items() if key[0] != "m.room.power_levels"}
+    for state in (made.state, first):
+        assert refused(made.make("m.room.power_levels", ALICE, content, ""), state).startswith(("users", "the power"))
+
+
+def test_up_to_version_9_a_level_may_not_be_changed_to_nonsense() -> None:
+    for version in VERSIONS[:9]:
+        made = room(version)
+        event = made.make("m.room.power_levels", ALICE, {**levels(made), "ban": "high"}, "")
+        assert "'ban' is no integer" in refused(event, made.state)
+
+
+def test_a_membership_has_a_user_and_a_name(version: str) -> None:
+    made = room(version)
+    assert "state_key" in refused(made.make("m.room.member", ALICE, {"membership": "join"}), made.state)
+    assert "needs a membership" in refused(made.make("m.room.member", ALICE, {"membership": 5}, ALICE), made.state)
+    assert "unknown" in refused(made.make("m.room.member", ALICE, {"membership": "guest"}, ALICE), made.state)
+
+
+def test_nobody_knocks_or_joins_for_somebody_else() -> None:
+    made = room("12")
+    assert "somebody else" in refused(made.make("m.room.member", ALICE, {"membership": "join"}, BOB), made.state)
+    made.add("m.room.join_rules", ALICE, {"join_rule": "knock"}, "")
+    check(made.make("m.room.member", BOB, {"membership": "knock"}, BOB), made.state)
+    assert "somebody else" in refused(made.make("m.room.member", BOB, {"membership": "knock"}, CAROL), made.state)
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,18 @@ def test_only_create_events_of_version_12_belong_to_no_room(version: str) -> Non
         build(Draft(None, "m.room.message", ALICE, {}), rules, [], [], 1, 1, signer_of("a.example"), EventId("$a:a"))
 
 
+def test_where_events_have_an_id_inside_the_caller_chooses_it() -> None:
+    for version, rules in ROOM_RULES.items():
+        room_id = room(version).create.room_id
+        draft = Draft(room_id, "m.room.message", ALICE, {})
+        if rules.event_id_in_pdu:
+            with pytest.raises(BadEvent):
+                build(draft, rules, [], [], 1, 1, signer_of("a.example"))
+        else:
+            chosen = build(draft, rules, [], [], 1, 1, signer_of("a.example"), EventId("$chosen:a.example"))
+            assert chosen.event_id == build(draft, rules, [], [], 1, 1, signer_of("a.example")).event_id
+
+
 def test_redactions_name_their_target_where_the_version_has_it(version: str) -> None:
     made = room(version)
     target = made.make("m.room.message", BOB, {"body": "x"})
