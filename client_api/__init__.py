@@ -1,1 +1,1 @@
-"""The doors for clients, a file a chapter of the client-server API: endpoints only, each a few lines that call a service."""
+"""The doors for clients, a file a chapter of the client-server API: each a few lines that call a service."""

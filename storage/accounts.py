@@ -60,6 +60,11 @@ def hold_open(tx: Cursor, user_id: str, password_hash: str | None) -> bool:
     return tx.fetchone() is not None
 
 
+def lock(tx: Cursor, user_id: str) -> None:
+    """Make other changes to what belongs to the account wait until the transaction ends."""
+    tx.execute("SELECT FROM users WHERE user_id = %s FOR NO KEY UPDATE", (user_id,))
+
+
 def existing(tx: Cursor, user_ids: Sequence[str]) -> set[str]:
     """Those of the users who have an account."""
     tx.execute("SELECT user_id FROM users WHERE user_id = ANY(%s)", (list(user_ids),))

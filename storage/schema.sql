@@ -95,6 +95,13 @@ CREATE TABLE registration_tokens (
     expires_ts    bigint
 );
 
+CREATE TABLE user_jobs (                     -- what is still to be done after a change that is made
+    user_id   text   NOT NULL REFERENCES users,
+    job       text   NOT NULL,               -- show_profile, leave_rooms
+    revision  bigint NOT NULL DEFAULT 1,     -- grows when the same is wanted again before it is done
+    PRIMARY KEY (user_id, job)
+);
+
 CREATE TABLE filters (
     user_id    text   NOT NULL REFERENCES users,
     filter_id  bigint NOT NULL,

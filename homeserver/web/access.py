@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -89,9 +90,16 @@ def hash_token(token: str) -> bytes:
 class AccessControl:
     """Answers, for each kind of access, who the requester is, or raises the refusal that the specification asks for."""
 
-    def __init__(self, tokens: TokenResolver, verify_server: ServerVerifier | None = None) -> None:
+    def __init__(
+        self,
+        tokens: TokenResolver,
+        verify_server: ServerVerifier | None = None,
+        sighted: Callable[[Requester, RequestInfo], object] | None = None,
+    ) -> None:
         self._tokens = tokens
         self._verify_server = verify_server
+        self._sighted = sighted
+        """Hears of each request with a token that holds; on every request's way, so it must be quick."""
 
     def known(self, request: RequestInfo, access: Access) -> Requester | None:
         """The requester where that takes no waiting, else None (which says nothing: ask `requester` then)."""
@@ -102,6 +110,8 @@ class AccessControl:
         if requester is None or requester.appservice_id is not None:
             return None
         _judge(requester, access)
+        if self._sighted is not None:
+            self._sighted(requester, request)
         return requester
 
     async def requester(self, request: RequestInfo, access: Access) -> Requester | None:
@@ -118,6 +128,8 @@ class AccessControl:
         if requester.appservice_id is not None:
             requester = await self._in_whose_name(requester, request)
         _judge(requester, access)
+        if self._sighted is not None:
+            self._sighted(requester, request)
         return requester
 
     async def server(self, request: RequestInfo) -> ServerName:

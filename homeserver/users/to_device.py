@@ -1,0 +1,121 @@
+"""Messages from device to device. Specification: client-server API, "Send-to-Device messaging"."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+import msgspec
+from twisted.internet.defer import Deferred
+
+from homeserver.core.canonical_json import JsonObject
+from homeserver.core.ids import InvalidId, ServerName, parse_user_id, server_name_of
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.log import Writer
+from homeserver.runtime.lru import Lru
+from homeserver.web.access import Requester
+from homeserver.web.errors import InvalidParam
+from storage import device_transactions as transaction_table
+from storage import devices as device_table
+from storage.database import Cursor, Database
+from storage.rows import ToDeviceRow
+
+EVERY_DEVICE: Final = "*"
+MAX_KNOWN: Final = 50_000
+MAX_PATH: Final = 200
+
+Messages = Mapping[str, Mapping[str, JsonObject]]
+"""User id → device id (or EVERY_DEVICE) → content."""
+
+
+class RemoteDevices(Protocol):
+    """Brings messages to the devices of other servers' users."""
+
+    async def send(self, sender: str, type: str, message_id: str, messages: Messages) -> None:
+        """Take the messages over, durably. Bears a repeat with the same message id."""
+        ...
+
+
+class ToDevice:
+    """Sends messages to devices. A repeated transaction sends nothing again."""
+
+    def __init__(
+        self,
+        database: Database,
+        writer: Writer,
+        clock: Clock,
+        server_name: ServerName,
+        remote: RemoteDevices | None = None,
+    ) -> None:
+        self._database = database
+        self._writer = writer
+        self._clock = clock
+        self._server_name = server_name
+        self._remote = remote
+        self._done: Lru[tuple[int, str, str], bool] = Lru(MAX_KNOWN)
+        self._under_way: dict[tuple[int, str, str], list[Deferred[None]]] = {}
+
+    async def send(self, who: Requester, type: str, transaction: str, messages: Messages) -> None:
+        """Send messages once for each transaction of a device. PUT /sendToDevice/{eventType}/{txnId}."""
+        # A device number of 0 is that of all bridges, so the user belongs to the key.
+        key = (who.device_number, who.user_id, _short(transaction))
+        if self._done.get(key):
+            return
+        waiting = self._under_way.get(key)
+        if waiting is not None:
+            turn: Deferred[None] = Deferred()
+            waiting.append(turn)
+            await turn
+            return
+        waiting = self._under_way[key] = []
+        try:
+            await self._send(who, type, key[2], messages)
+        except Exception as failure:
+            for each in waiting:
+                each.errback(failure)
+            raise
+        else:
+            self._done.put(key, True)
+            for each in waiting:
+                each.callback(None)
+        finally:
+            del self._under_way[key]
+
+    async def _send(self, who: Requester, type: str, path: str, messages: Messages) -> None:
+        local: dict[str, Mapping[str, JsonObject]] = {}
+        elsewhere: dict[str, Mapping[str, JsonObject]] = {}
+        for user_id, contents in messages.items():
+            try:
+                server = server_name_of(parse_user_id(user_id))
+            except InvalidId as error:
+                raise InvalidParam(f"messages: {error}.") from None
+            (local if server == self._server_name else elsewhere)[user_id] = contents
+        is_known, devices = await self._database.read(_look, who.device_number, path, list(local))
+        if is_known:
+            return
+        if elsewhere and self._remote is not None:
+            await self._remote.send(who.user_id, type, f"{who.device_number}-{path}", elsewhere)
+        rows = []
+        for user_id, device_id, device in devices:
+            contents = local[user_id]
+            content = contents.get(device_id, contents.get(EVERY_DEVICE))
+            if content is not None:
+                json = msgspec.json.encode({"content": content, "sender": who.user_id, "type": type})
+                rows.append(ToDeviceRow(user_id, device, json))
+        now_ms = self._clock.now_ms()
+        await self._writer.append(rows, also=[lambda tx: transaction_table.note(tx, who.device_number, path, now_ms)])
+
+
+def _look(tx: Cursor, device: int, path: str, user_ids: list[str]) -> tuple[bool, list[tuple[str, str, int]]]:
+    """Whether this was done before; and the devices of the users."""
+    if transaction_table.is_known(tx, device, path):
+        return True, []
+    return False, device_table.of_users(tx, user_ids) if user_ids else []
+
+
+def _short(transaction: str) -> str:
+    """The transaction in a form that an index can hold, however long a client made it."""
+    if len(transaction) <= MAX_PATH:
+        return transaction
+    return f"sha256 {hashlib.sha256(transaction.encode('utf-8', 'surrogateescape')).hexdigest()}"
