@@ -29,7 +29,7 @@ class StateSpan:
 
 
 class StatePart:
-    """Collects and encodes state. A follower of the ring: after a redaction nothing that was encoded may go out again."""
+    """Collects and encodes state. A follower of the ring: after a redaction nothing encoded before goes out again."""
 
     def __init__(self, state: StateStore, events: EventCache, client_events: ClientEvents, ring: Ring) -> None:
         self._state = state
