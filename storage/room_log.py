@@ -166,7 +166,7 @@ def _write_memberships(tx: Statements, rows: Sequence[EventRow]) -> None:
     changes = [(row, change) for row in rows for change in row.members]
     if not changes:
         return
-    newest = {(row.room, change.user_id): change for row, change in changes}
+    newest = {(row.room, storable(change.user_id)): change for row, change in changes}
     tx.execute(
         "INSERT INTO memberships (room, user_id, membership, position)"
         " SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::bigint[])"
@@ -185,7 +185,7 @@ def _write_memberships(tx: Statements, rows: Sequence[EventRow]) -> None:
             "INSERT INTO membership_changes (user_id, position, room, membership)"
             " SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::text[])",
             (
-                [change.user_id for _, change in local],
+                [storable(change.user_id) for _, change in local],
                 [row.position for row, _ in local],
                 [row.room for row, _ in local],
                 [change.membership for _, change in local],

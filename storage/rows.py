@@ -122,7 +122,7 @@ class EventRow(Entry):
     is_history: bool = False
     """Fetched as history or as part of a state: has a negative position and is not shown to live readers."""
     client_json: bytes | None = None
-    """The event as clients get it, without `unsigned` and `room_id`; made at the first use: homeserver.core.client_format."""
+    """The event as clients get it, without `unsigned` and `room_id`; made at the first use: core.client_format."""
     unsigned_json: bytes | None = None
     """What of `unsigned` is the same for every reader; made at the first use: homeserver.rooms.client_events."""
     members: tuple[MemberChange, ...] = ()

@@ -143,6 +143,8 @@ class RoomCreation:
             raise BadRequest("This server trusts no identity server: invite by user ID.", "M_SERVER_NOT_TRUSTED")
         if not isinstance((request.creation_content or {}).get("m.federate", True), bool):
             raise InvalidParam("m.federate must be true or false.")
+        # The rules do not ask whether a membership is that of a user.
+        _user_ids([each.state_key for each in request.initial_state or () if each.type == MEMBER])
         invitees = _user_ids(request.invite or ())
         if creator in invitees:
             raise Forbidden("You are in the room that you make: do not invite yourself.")
@@ -310,7 +312,7 @@ def _user_ids(texts: Sequence[str]) -> list[UserId]:
     try:
         return list(dict.fromkeys(parse_user_id(text) for text in texts))
     except InvalidId as invalid:
-        raise InvalidParam(f"One of the users to invite is not a user ID: {invalid}.") from None
+        raise InvalidParam(f"One of the users to invite, or of the members, is not a user ID: {invalid}.") from None
 
 
 __all__ = [

@@ -18,7 +18,7 @@ from homeserver.core.auth import PowerLevels, check, needed_auth_keys
 from homeserver.core.auth.state import CREATE, POWER_LEVELS
 from homeserver.core.draft import Draft, build
 from homeserver.core.event import Event
-from homeserver.core.ids import EventId, RoomId, server_name_of
+from homeserver.core.ids import EventId, RoomId
 from homeserver.core.redaction import redacted, takes_effect
 from homeserver.core.relations import THREAD, relation_of
 from homeserver.core.room_rules import RoomRules
@@ -311,7 +311,7 @@ class RoomPlan:
         self.summary = summaries.with_event(self.summary, event)
         if event.type == "m.room.member" and event.state_key is not None:
             membership = event.membership or "leave"
-            is_local = server_name_of(event.state_key) == self.plan.inputs.signer.server
+            is_local = event.state_key.partition(":")[2] == self.plan.inputs.signer.server
             row.members = (MemberChange(event.state_key, membership, row.position, is_local),)
             was = (before and before.event.membership) or "leave"
             self.summary = summaries.with_membership(self.summary, was, membership)

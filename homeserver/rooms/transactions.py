@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from homeserver.core.ids import EventId
 from homeserver.runtime.lru import Lru
 from homeserver.runtime.ring import Ring
-from homeserver.runtime.writer import Writer
+from homeserver.runtime.writer import AppendFailed, Writer
 from storage import events as event_table
 from storage.database import Database, DatabaseUnavailable
 from storage.rows import Entry, EventRow
@@ -89,7 +89,7 @@ class Transactions:
             pending.is_late = True
             _tell(pending, error)
             raise
-        except BaseException as error:
+        except AppendFailed as error:
             self._end(device, key, error)
             raise
         # An event that was there already, such as a state that is set again, is never published.

@@ -125,6 +125,8 @@ def test_wishes_that_cannot_be_met_make_no_room(fresh_database: FreshDatabase) -
     async def story(house: House) -> None:
         assert await refusal(house.room(room_version="98")) == (400, "M_UNSUPPORTED_ROOM_VERSION")
         assert await refusal(house.room(invite=["juliet"])) == (400, "M_INVALID_PARAM")
+        odd = [InitialState("m.room.member", {"membership": "invite"}, "juliet\0")]
+        assert await refusal(house.room(initial_state=odd)) == (400, "M_INVALID_PARAM")
         assert await refusal(house.room(room_alias_name="a:b")) == (400, "M_INVALID_PARAM")
         assert await refusal(house.room(invite_3pid=[{"medium": "email"}])) == (400, "M_SERVER_NOT_TRUSTED")
         levels = {"users": {ROMEO: 0}}

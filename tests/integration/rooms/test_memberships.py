@@ -6,6 +6,7 @@ from msgspec.json import decode
 
 from homeserver.core.canonical_json import JsonObject
 from homeserver.core.ids import RoomId, UserId
+from homeserver.core.signatures import SigningKey, sign_json
 from homeserver.rooms.create import InitialState
 from tests.integration.rooms.house import JULIET, ROMEO, TYBALT, House, at_house, refusal
 from tests.postgres import FreshDatabase
@@ -225,6 +226,24 @@ def test_the_rooms_of_a_user_are_known_before_and_after_a_restart(fresh_database
 
     number, began = at_house(dsn, story)
     at_house(dsn, later)
+
+
+def test_who_proves_a_third_party_invite_gets_in(fresh_database: FreshDatabase) -> None:
+    async def story(house: House) -> None:
+        room_id = await house.room()
+        identity = SigningKey.generate("identity")
+        public_key: JsonObject = {"public_key": identity.verify_key_base64, "display_name": "j...@verona"}
+        await house.sending.state(ROMEO, room_id, "m.room.third_party_invite", "token", public_key)
+        proof: JsonObject = {"mxid": JULIET, "token": "token"}
+        forged = sign_json(proof, "identity.example", SigningKey.generate("identity"))
+        refused = house.changes.join(JULIET, room_id, third_party_signed={**forged, "sender": ROMEO})
+        assert await refusal(refused) == (403, "M_FORBIDDEN")
+        assert await house.content(room_id, "m.room.member", JULIET) is None
+        signed = sign_json(proof, "identity.example", identity)
+        await house.changes.join(JULIET, room_id, third_party_signed={**signed, "sender": ROMEO})
+        assert await house.content(room_id, "m.room.member", JULIET) == {"membership": "join"}
+
+    at_house(fresh_database(), story)
 
 
 def test_an_invite_shows_the_room_to_the_invited(fresh_database: FreshDatabase) -> None:
