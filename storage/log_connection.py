@@ -12,7 +12,7 @@ import time
 from typing import Any, Final
 
 import psycopg2
-from psycopg2.extensions import POLL_OK, POLL_WRITE, parse_dsn
+from psycopg2.extensions import POLL_OK, POLL_WRITE, make_dsn, parse_dsn
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 from twisted.internet.defer import Deferred
@@ -148,24 +148,28 @@ async def connect(dsn: str, reactor: Any) -> LogConnection:
     return opened
 
 
-def named_host(dsn: str) -> str | None:
-    """The host whose address must be looked up (which blocks) before connecting; None if there is none."""
+def has_named_host(dsn: str) -> bool:
+    """Whether an address must be looked up, which blocks, before connecting."""
     host = str(parse_dsn(dsn).get("host") or "")
-    if not host or host.startswith(("/", "@")) or "," in host:
-        return None
+    if not host or host.startswith(("/", "@")) or "," in host or "hostaddr" in parse_dsn(dsn):
+        return False
     try:
         socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
     except OSError:
-        return host
-    return None
+        return True
+    return False
 
 
-def address_of(host: str) -> str:
-    """Look up the address of a host. Blocks. Raises psycopg2.OperationalError where there is none."""
+def with_addresses(dsn: str) -> str:
+    """The same with the addresses of its host. Blocks. Raises psycopg2.OperationalError where there are none."""
+    host = str(parse_dsn(dsn)["host"])
     try:
-        return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError as error:
         raise psycopg2.OperationalError(f"the database host {host} has no address: {error}") from error
+    addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+    # libpq tries them in turn. It wants a name for each, and compares it with the server's certificate.
+    return str(make_dsn(dsn, host=",".join([host] * len(addresses)), hostaddr=",".join(addresses)))
 
 
 def _tick(reactor: Any) -> Deferred[None]:

@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from homeserver.runtime.ring import Ring
-from homeserver.runtime.writer_session import Fenced, WriterSession
+from homeserver.runtime.writer_session import Ended, Fenced, WriterSession
 from storage import log_head
 from storage.connection import is_passing
 from storage.database import Database, DatabaseUnavailable
@@ -91,6 +91,7 @@ class Writer:
         self._is_ticking = False
         self._stopped: Deferred[None] | None = None
         self._failure_listeners: list[OnFailure] = []
+        self._last_refusal = ""
 
     async def start(self) -> None:
         """Become the writer of this database. Raises UnusableDatabase if another process is."""
@@ -204,7 +205,7 @@ class Writer:
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is looked into call by call
             self._recover_from(error)
             return True
-        sent.addCallbacks(self._on_commit, self._recover_from)
+        sent.addCallbacks(self._on_commit, self._recover_from).addErrback(self._on_broken)
         return True
 
     def _commit(self, batch: Sequence[_Call]) -> Deferred[Cursor]:
@@ -281,6 +282,8 @@ class Writer:
             self._is_open = False
             log.error("another process writes to this database: restart this server", reason=str(fenced))
             self._refuse(self._drain(batch), DatabaseUnavailable(str(fenced)))
+        except Ended as ended:
+            self._refuse(self._drain(batch), DatabaseUnavailable(str(ended)))
         self._go_on()
 
     async def _one_by_one(self, batch: Sequence[_Call]) -> None:
@@ -325,8 +328,6 @@ class Writer:
                 break
         self._note_commit(batch)
         return True
-
-    _last_refusal = ""
 
     def _refuse(self, calls: Iterable[_Call], error: Exception) -> None:
         refused = list(calls)

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import psycopg2
 import structlog
-from psycopg2.extensions import make_dsn
 from twisted.internet.defer import Deferred
 
 from storage import log_connection, log_head
@@ -30,6 +29,10 @@ class Fenced(Exception):
     """Another process has written to the log."""
 
 
+class Ended(Exception):
+    """The session was closed for good."""
+
+
 class WriterSession:
     """Holds the writer's connection and opens it again."""
 
@@ -38,6 +41,7 @@ class WriterSession:
         self._reactor = reactor
         self._connection: LogConnection | None = None
         self._former_pid = 0
+        self._is_ended = False
 
     async def begin(self) -> LogHead:
         """The first connection. Waits up to the patience for a former process to end."""
@@ -71,8 +75,10 @@ class WriterSession:
     async def reopen_if_closed(self, committed: int, under_way: int) -> LogHead | None:
         """Connect again, however long it takes; answers with the log's head, or None if the connection was open.
 
-        Raises Fenced if the head is neither at what we committed nor at what was under way.
+        Raises Fenced if the head is neither at what we committed nor at what was under way, Ended after `close`.
         """
+        if self._is_ended:
+            raise Ended("the server has stopped")
         if self._connection is not None and not self._connection.is_closed:
             return None
         pause_s = PAUSE_S
@@ -85,6 +91,8 @@ class WriterSession:
                 if head is not None:
                     break
             await self.sleep(pause_s)
+            if self._is_ended:
+                raise Ended("the server has stopped")
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
         if head.position not in (committed, under_way):
             raise Fenced(
@@ -94,7 +102,8 @@ class WriterSession:
         return head
 
     def close(self) -> None:
-        """Let go."""
+        """Let go, for good."""
+        self._is_ended = True
         if self._connection is not None:
             self._connection.close()
 
@@ -107,8 +116,8 @@ class WriterSession:
     async def _open(self) -> LogHead | None:
         """Connect, take the lock, read the head; None if another connection has the lock."""
         dsn = self._database.dsn
-        if (host := log_connection.named_host(dsn)) is not None:
-            dsn = str(make_dsn(dsn, hostaddr=await self._database.in_thread(log_connection.address_of, host)))
+        if log_connection.has_named_host(dsn):
+            dsn = await self._database.in_thread(log_connection.with_addresses, dsn)
         connection = await log_connection.connect(dsn, self._reactor)
         try:
             if not log_head.row_of(await connection.run(log_head.BECOME_WRITER))[0]:
@@ -120,6 +129,9 @@ class WriterSession:
         except BaseException:
             connection.close()
             raise
+        if self._is_ended:
+            connection.close()
+            raise Ended("the server has stopped")
         self._connection = connection
         self._former_pid = connection.backend_pid
         return head

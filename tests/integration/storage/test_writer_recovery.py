@@ -173,6 +173,23 @@ def test_who_waits_too_long_is_told_but_what_they_wrote_still_comes_with_its_pla
     run_on_reactor(story)
 
 
+def test_a_stop_while_the_database_is_away_ends_after_the_patience_and_tells_who_waits(
+    restartable_postgres: TestServer,
+) -> None:
+    async def story(reactor: EPollReactor) -> None:
+        log = await Log(restartable_postgres.fresh_database(), reactor, patience_s=0.2).started()
+        restartable_postgres.crash()
+        waiting = log.writer.append([data("never")])
+        await log.writer.stop()
+        with pytest.raises(DatabaseUnavailable):
+            await waiting
+        restartable_postgres.start()
+        assert await log.rows("SELECT type FROM account_data") == []
+        await log.database.stop()
+
+    run_on_reactor(story)
+
+
 def test_a_server_whose_database_was_taken_over_stops_writing(fresh_database: FreshDatabase) -> None:
     async def story(reactor: EPollReactor) -> None:
         dsn = fresh_database()
