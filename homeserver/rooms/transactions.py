@@ -18,9 +18,10 @@ from storage import events as event_table
 from storage.database import Database, DatabaseUnavailable
 from storage.rows import Entry, EventRow
 
-MOST_DEVICES = 20_000
-MOST_REMEMBERED = 500
+MOST_OF_ONE = 500
 """Events remembered for one device. A client repeats what it sent last."""
+MOST_OF_ALL = 500_000
+"""Events remembered for all devices together."""
 
 Key = tuple[str, str]
 """Room id and end of the path."""
@@ -50,14 +51,18 @@ class _Device:
         self.pending = 0
 
 
+def _weigh(device: int, known: _Device) -> int:
+    return 1 + len(known.sent)
+
+
 class Transactions:
     """What devices have sent. A follower of the ring, which tells what was committed."""
 
     def __init__(self, database: Database, ring: Ring, writer: Writer) -> None:
         self._database = database
-        self._devices: Lru[int, _Device] = Lru(MOST_DEVICES)
+        self._devices: Lru[int, _Device] = Lru(MOST_OF_ALL, _weigh)
         self._pending: dict[int, _Device] = {}
-        """Devices with pending events: these may not be forgotten."""
+        """Devices with pending events: these may not be forgotten, so they are not in `_devices`."""
         self._loading: dict[int, list[Deferred[None]]] = {}
         ring.subscribe(self._published)
         writer.on_failure(self._failed)
@@ -74,6 +79,7 @@ class Transactions:
         if earlier is not None:
             return await self._wait(earlier)
         pending = _Pending()
+        self._devices.discard(device)
         known.sent[key] = pending
         known.pending += 1
         self._pending[device] = known
@@ -97,7 +103,6 @@ class Transactions:
         return event_id
 
     def _known(self, device: int) -> _Device | None:
-        # Devices with pending events are not in the hands of the LRU.
         known = self._pending.get(device)
         return self._devices.get(device) if known is None else known
 
@@ -119,7 +124,7 @@ class Transactions:
             return await self._load(device) if known is None else known
         waiting = self._loading[device] = []
         try:
-            rows = await self._database.read(event_table.sent_by_device, device, MOST_REMEMBERED)
+            rows = await self._database.read(event_table.sent_by_device, device, MOST_OF_ONE)
             known = _Device({(room_id, path): EventId(event_id) for room_id, path, event_id in rows})
             self._devices.put(device, known)
         finally:
@@ -153,9 +158,9 @@ class Transactions:
         known.pending -= 1
         if not known.pending:
             del self._pending[device]
-            self._devices.put(device, known)
-            while len(known.sent) > MOST_REMEMBERED:
+            while len(known.sent) > MOST_OF_ONE:
                 del known.sent[next(iter(known.sent))]
+            self._devices.put(device, known)
         return pending
 
     def _published(self, entries: Sequence[Entry]) -> None:

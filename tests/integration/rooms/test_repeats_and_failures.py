@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, gatherResults
 from twisted.python.failure import Failure
 
 from homeserver.core.ids import EventId, RoomId
@@ -60,6 +60,19 @@ def test_the_same_request_again_gets_the_same_event_at_any_time(fresh_database: 
 
     room_id, first, redaction = at_house(dsn, story)
     at_house(dsn, after_a_restart)
+
+
+def test_who_hangs_up_and_comes_again_has_sent_once(fresh_database: FreshDatabase) -> None:
+    async def story(house: House) -> None:
+        room_id = await house.room()
+        await house.says(ROMEO, room_id, "warm", device=1, txn_id="0")
+        hung_up = Deferred.fromCoroutine(house.says(ROMEO, room_id, "x", device=1, txn_id="1"))
+        hung_up.addErrback(lambda failure: failure.trap(CancelledError))
+        hung_up.cancel()
+        sent = await house.says(ROMEO, room_id, "x", device=1, txn_id="1")
+        assert await house.ask("SELECT event_id FROM events WHERE txn_path = 'send/m.room.message/1'") == [(sent,)]
+
+    at_house(fresh_database(), story)
 
 
 def test_a_refused_request_can_be_repeated(fresh_database: FreshDatabase) -> None:
