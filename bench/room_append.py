@@ -1,8 +1,8 @@
 """What a message costs between the door and the database: `python -m bench.room_append`.
 
 In one process, without HTTP, on a PostgreSQL of its own. First a plan alone (build, judge, hash, sign, work out what
-changes), then whole sends with their commits, many at a time, then joins to a room that grows. Times are CPU time of this
-process for one event, the median of several runs; PostgreSQL's own is not in them.
+changes), then whole sends with their commits, many at a time, then joins to a room that grows. Times are CPU time of
+this process for one event, the median of several runs; PostgreSQL's own is not in them.
 """
 
 from __future__ import annotations

@@ -67,8 +67,10 @@ def test_who_hangs_up_and_comes_again_has_sent_once(fresh_database: FreshDatabas
         room_id = await house.room()
         await house.says(ROMEO, room_id, "warm", device=1, txn_id="0")
         hung_up = Deferred.fromCoroutine(house.says(ROMEO, room_id, "x", device=1, txn_id="1"))
-        hung_up.addErrback(lambda failure: failure.trap(CancelledError))
         hung_up.cancel()
+        outcome = await DeferredList([hung_up], consumeErrors=True)
+        reasons: list[object] = [reason for _, reason in outcome]
+        assert [isinstance(each, Failure) and each.type for each in reasons] == [CancelledError]
         sent = await house.says(ROMEO, room_id, "x", device=1, txn_id="1")
         assert await house.ask("SELECT event_id FROM events WHERE txn_path = 'send/m.room.message/1'") == [(sent,)]
 
