@@ -202,9 +202,9 @@ def path_parsers() -> Mapping[object, PathParser]:
 
 def decode_segment(segment: str) -> str:
     """One percent-decoded segment of a path. Raises InvalidParam where that is not UTF-8."""
-    if "%" not in segment and segment.isascii():
+    if "%" not in segment:
         return segment
     try:
-        return unquote_to_bytes(segment.encode("latin-1")).decode("utf-8")
+        return unquote_to_bytes(segment).decode("utf-8")
     except UnicodeDecodeError:
         raise InvalidParam("The path must be percent-encoded UTF-8.") from None

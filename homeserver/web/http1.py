@@ -21,7 +21,7 @@ MAX_TRAILER_BYTES: Final = 4096
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _METHOD: Final = re.compile(r"[A-Z]{1,20}")
-_TARGET: Final = re.compile(r"/[\x21-\x7e\x80-\xff]*")
+_TARGET: Final = re.compile(r"/[\x21-\x7e]*")
 _LENGTH: Final = re.compile(r"[0-9]{1,15}")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,12})(?:[ \t]*;[\x20-\x7e\t\x80-\xff]*)?")
@@ -101,7 +101,7 @@ def _parse_request_line(line: str) -> tuple[str, str, bool]:
     if _METHOD.fullmatch(method) is None:
         raise BadRequestBytes("The method is malformed.")
     if _TARGET.fullmatch(target) is None and not (target == "*" and method == "OPTIONS"):
-        raise BadRequestBytes("The request target must be a path that begins with a slash.")
+        raise BadRequestBytes("The request target must be a path that begins with a slash, percent-encoded.")
     if version not in ("HTTP/1.1", "HTTP/1.0"):
         raise BadRequestBytes("Only HTTP/1.1 is spoken here.")
     return method, target, version == "HTTP/1.0"

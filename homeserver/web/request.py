@@ -112,7 +112,6 @@ class ConnectionAborted(Exception):
 
 def _parse_query(query_string: str) -> dict[str, list[str]]:
     try:
-        text = query_string if query_string.isascii() else query_string.encode("latin-1").decode("utf-8")
-        return parse_qs(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_QUERY_FIELDS)
+        return parse_qs(query_string, keep_blank_values=True, errors="strict", max_num_fields=MAX_QUERY_FIELDS)
     except ValueError:
         raise InvalidParam("The query string must be percent-encoded UTF-8 with at most 1000 parameters.") from None

@@ -67,7 +67,7 @@ class Router(Generic[RoutedT]):
     def match(self, method: str, path: str) -> Match[RoutedT]:
         """The endpoint. Raises Unrecognized (404), MethodNotAllowed (405), InvalidParam for undecodable paths."""
         segments = path.split("/")
-        if "%" in path or not path.isascii():
+        if "%" in path:
             segments = [decode_segment(each) for each in segments]
         found = self._find(method, segments)
         if found is None and len(segments) > 2 and not segments[-1]:

@@ -84,6 +84,7 @@ def test_http_1_0_is_answered_and_closed() -> None:
         b"GET / HTTP/1.1 \r\nHost: a",
         b"GET /\x00 HTTP/1.1\r\nHost: a",
         b"GET /\t HTTP/1.1\r\nHost: a",
+        b"GET /\xc3\xa4 HTTP/1.1\r\nHost: a",
         b"GET /\r\nHost: a",
         b"get / HTTP/1.1\r\nHost: a",
         b"GET / HTTP/2.0\r\nHost: a",

@@ -116,15 +116,10 @@ def test_head_goes_where_get_goes() -> None:
         ROOMS.match("HEAD", "/_matrix/client/v3/rooms/!a/send/t/1")
 
 
-@pytest.mark.parametrize("segment", ["%ff", "%c3", "\xff", "%ed%a0%80"])
+@pytest.mark.parametrize("segment", ["%ff", "%c3", "a%ff%20", "%ed%a0%80"])
 def test_a_path_that_is_not_utf_8_is_refused(segment: str) -> None:
     with pytest.raises(InvalidParam):
         ROOMS.match("GET", f"/_matrix/client/v3/rooms/{segment}/state")
-
-
-def test_raw_utf_8_in_a_path_is_understood() -> None:
-    raw = "tät".encode().decode("latin-1")
-    assert ROOMS.match("GET", f"/_matrix/client/v3/rooms/!a/state/{raw}").arguments["type"] == "tät"
 
 
 def test_two_endpoints_on_one_path_are_a_mistake() -> None:
