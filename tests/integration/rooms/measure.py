@@ -1,4 +1,4 @@
-"""What a message costs between the door and the database: `python -m bench.room_append`.
+"""What a message costs between the door and the database: `python -m tests.integration.rooms.measure`.
 
 In one process, without HTTP, on a PostgreSQL of its own. First a plan alone (build, judge, hash, sign, work out what
 changes), then whole sends with their commits, many at a time, then joins to a room that grows. Times are CPU time of
