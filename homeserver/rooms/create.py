@@ -24,6 +24,7 @@ from homeserver.rooms.heads import Heads
 from homeserver.rooms.membership import MEMBER, MembershipChanges
 from homeserver.rooms.plan import Plan, RoomPlan, random_room_id
 from homeserver.runtime.writer import AppendFailed
+from homeserver.web.decode import ObjectField
 from homeserver.web.errors import BadRequest, Forbidden, InvalidParam, MatrixError
 from storage import aliases as alias_table
 from storage.database import Database
@@ -59,7 +60,7 @@ class InitialState(msgspec.Struct, frozen=True):
     """One entry of `initial_state`."""
 
     type: str
-    content: dict[str, JsonValue]
+    content: ObjectField
     state_key: str = ""
 
 
@@ -72,12 +73,12 @@ class CreateRoom(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None = None
     topic: str | None = None
     invite: list[str] | None = None
-    invite_3pid: list[dict[str, JsonValue]] | None = None
+    invite_3pid: list[ObjectField] | None = None
     room_version: str | None = None
-    creation_content: dict[str, JsonValue] | None = None
+    creation_content: ObjectField | None = None
     initial_state: list[InitialState] | None = None
     is_direct: bool | None = None
-    power_level_content_override: dict[str, JsonValue] | None = None
+    power_level_content_override: ObjectField | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,39 @@
+"""GET /sync. Specification: client-server API, "Syncing"."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from homeserver.core import rate
+from homeserver.sync.asking import Asking
+from homeserver.web.endpoint import USER_OR_GUEST, Requester, endpoint, endpoints
+
+
+class SyncQuery(msgspec.Struct, frozen=True):
+    """The query of GET /sync."""
+
+    filter: str | None = None
+    since: str | None = None
+    full_state: bool = False
+    set_presence: Literal["online", "offline", "unavailable"] = "online"
+    timeout: int = 0
+    use_state_after: bool = False
+
+
+@endpoint("GET", "/_matrix/client/v3/sync", access=USER_OR_GUEST, limit=rate.SYNC)
+async def sync(asking: Asking, who: Requester, query: SyncQuery) -> bytes:
+    """What is new. Specification: client-server API, GET /sync."""
+    return await asking.sync(
+        who.user_id,
+        who.device_number,
+        since=query.since,
+        filter=query.filter,
+        full_state=query.full_state,
+        use_state_after=query.use_state_after,
+        timeout_ms=query.timeout,
+    )
+
+
+ENDPOINTS = endpoints(__name__)

@@ -1,0 +1,63 @@
+"""Who is in rooms, and in which rooms users are, as they may read it.
+
+Specification: client-server API, GET /rooms/{roomId}/members, /joined_members, GET /joined_rooms.
+"""
+
+from __future__ import annotations
+
+from homeserver.core.tokens import PageToken, SyncToken
+from homeserver.rooms.heads import Heads
+from homeserver.rooms.member_lists import MemberLists
+from homeserver.rooms.memberships import Memberships
+from homeserver.rooms.reading import Readings
+from homeserver.web.errors import Forbidden
+from storage import rooms as room_table
+from storage.database import Database
+
+
+class Members:
+    """Answers who is where."""
+
+    def __init__(
+        self,
+        database: Database,
+        heads: Heads,
+        memberships: Memberships,
+        readings: Readings,
+        member_lists: MemberLists,
+    ) -> None:
+        self._database = database
+        self._heads = heads
+        self._memberships = memberships
+        self._readings = readings
+        self._member_lists = member_lists
+
+    async def listed(
+        self,
+        user_id: str,
+        room_id: str,
+        at: SyncToken | PageToken | None,
+        membership: str | None,
+        not_membership: str | None,
+    ) -> bytes:
+        """Member events of a room, at a place of its history if one is named."""
+        reading = await self._readings.of(user_id, room_id)
+        root = await (self._readings.root(reading) if at is None else self._readings.root_at(reading, at))
+        members = await self._member_lists.of(reading.room.number, root)
+        return b'{"chunk":[' + members.chosen(membership, not_membership) + b"]}"
+
+    async def joined(self, user_id: str, room_id: str) -> bytes:
+        """Profiles of all who are in a room, for one who is in it too."""
+        room = await self._heads.if_known(room_id)
+        if room is None or user_id not in room.local_joined:
+            raise Forbidden("You are not in this room.")
+        members = await self._member_lists.of(room.number, room.state_root)
+        return b'{"joined":{' + members.joined + b"}}"
+
+    async def rooms_of(self, user_id: str) -> list[str]:
+        """Ids of the rooms that a user is in."""
+        numbers = sorted((await self._memberships.of_user(user_id)).joined)
+        if not numbers:
+            return []
+        found = await self._database.read(room_table.ids_of, numbers)
+        return [found[number] for number in numbers if number in found]
