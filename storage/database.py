@@ -21,12 +21,18 @@ from twisted.internet.defer import Deferred
 
 from storage import migrate
 from storage.connection import is_lost, is_passing, may_go_through_again, with_defaults
+from storage.preparing_cursor import PreparingCursor
 
 __all__ = ["CommitUnknown", "Cursor", "Database", "DatabaseUnavailable", "StatementCounts"]
 
 PATIENCE_S: Final = 10.0
 FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 1.0
+SESSION: Final = (
+    "-c default_transaction_read_only=on"
+    # A plan is kept for as long as the connection, so it must be right for the tables as they will be: by index.
+    " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off"
+)
 MAX_TRIES: Final = 6
 """For transactions that lose against others."""
 
@@ -171,11 +177,11 @@ class _Worker(threading.Thread):
         super().__init__(name=f"database-{number}", daemon=True)
         self.read_statements = 0
         self.write_statements = 0
-        self._dsn = with_defaults(dsn, "-c default_transaction_read_only=on")
+        self._dsn = with_defaults(dsn, SESSION)
         self._jobs = jobs
         self._reactor = reactor
         self._connection: Connection | None = None
-        self._cursor: _CountingCursor | None = None
+        self._cursor: PreparingCursor | None = None
         self._away = False
 
     def run(self) -> None:
@@ -199,6 +205,7 @@ class _Worker(threading.Thread):
                 raise DatabaseUnavailable("the database does not answer")
             try:
                 tx = self._open()
+                tx.may_prepare = not job.writes
                 result = self._transaction(tx, job.work) if job.writes else job.work(tx)
             except CommitUnknown:
                 self._close()
@@ -232,7 +239,7 @@ class _Worker(threading.Thread):
             raise DatabaseUnavailable("the database does not answer")
         time.sleep(pause_s)
 
-    def _transaction(self, tx: _CountingCursor, work: Callable[[Cursor], object]) -> object:
+    def _transaction(self, tx: PreparingCursor, work: Callable[[Cursor], object]) -> object:
         tx.execute_uncounted("BEGIN READ WRITE")
         try:
             result = work(tx)
@@ -248,11 +255,11 @@ class _Worker(threading.Thread):
             raise
         return result
 
-    def _open(self) -> _CountingCursor:
+    def _open(self) -> PreparingCursor:
         if self._cursor is None:
             self._connection = psycopg2.connect(self._dsn)
             self._connection.autocommit = True
-            self._cursor = self._connection.cursor(cursor_factory=_CountingCursor)
+            self._cursor = self._connection.cursor(cursor_factory=PreparingCursor)
         return self._cursor
 
     def _close(self) -> None:
@@ -261,23 +268,9 @@ class _Worker(threading.Thread):
         self._connection = None
         self._cursor = None
 
-    def _count(self, tx: _CountingCursor, writes: bool) -> None:
+    def _count(self, tx: PreparingCursor, writes: bool) -> None:
         if writes:
             self.write_statements += tx.sent
         else:
             self.read_statements += tx.sent
         tx.sent = 0
-
-
-class _CountingCursor(Cursor):
-    """A cursor that counts the statements it sends."""
-
-    sent = 0
-
-    def execute(self, query: Any, vars: Any = None) -> None:
-        self.sent += 1
-        super().execute(query, vars)
-
-    def execute_uncounted(self, query: str) -> None:
-        """For what frames a transaction."""
-        super().execute(query)

@@ -65,7 +65,7 @@ class Prepared:
             self._must_forget = False
             forget = "DEALLOCATE ALL;"
         name = self._names[query] = f"s{len(self._names)}"
-        return name, f"{forget}PREPARE {name} AS {_with_numbers(query)};"
+        return name, f"{forget}PREPARE {name} AS {with_numbers(query)};"
 
     def forget(self) -> None:
         """After a failure it is not known which were prepared: prepare all anew."""
@@ -154,7 +154,7 @@ def _of_base(writers: _Writers, value: object) -> Callable[..., str]:
     raise NotWritable(f"cannot write a {type(value).__name__}")
 
 
-def _with_numbers(query: str) -> str:
+def with_numbers(query: str) -> str:
     """The statement with $1, $2 … for each %s."""
     pieces = query.split("%s")
     numbered = [pieces[0]]

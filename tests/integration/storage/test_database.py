@@ -107,6 +107,49 @@ def test_statements_are_counted_by_kind(fresh_database: FreshDatabase) -> None:
     run_on_reactor(story)
 
 
+def test_what_is_asked_again_and_again_is_planned_once(fresh_database: FreshDatabase) -> None:
+    def named(tx: Cursor, names: list[str]) -> list[str]:
+        tx.execute("SELECT name FROM server_secrets WHERE name = ANY(%s) AND name <> %s ORDER BY name", (names, "z"))
+        return [name for (name,) in tx.fetchall()]
+
+    def prepared(tx: Cursor) -> list[str]:
+        tx.execute("SELECT statement FROM pg_prepared_statements")
+        return [statement for (statement,) in tx.fetchall()]
+
+    async def story(reactor: EPollReactor) -> None:
+        database = Database(fresh_database(), reactor, pool_size=1)
+        await database.start()
+        await database.write(add_two)
+        asked = [["a"], ["a", "b"], [], ["b", "it's"], ["a", "\\", '"', "{}"], ["a", "b", "c"]]
+        answers = [await database.read(named, names) for names in asked]
+        assert answers == [["a"], ["a", "b"], [], ["b"], ["a"], ["a", "b"]]
+        assert len(await database.read(prepared)) == 1
+        await database.stop()
+
+    run_on_reactor(story)
+
+
+def test_a_parameter_that_nothing_tells_the_type_of_keeps_its_own(fresh_database: FreshDatabase) -> None:
+    def as_it_is(tx: Cursor, value: object) -> object:
+        tx.execute("SELECT %s", (value,))
+        row = tx.fetchone()
+        assert row is not None
+        return row[0]
+
+    def numbers(tx: Cursor, values: list[int]) -> list[int]:
+        tx.execute("SELECT unnest(%s)", (values,))
+        return [number for (number,) in tx.fetchall()]
+
+    async def story(reactor: EPollReactor) -> None:
+        database = Database(fresh_database(), reactor, pool_size=1)
+        await database.start()
+        assert [await database.read(as_it_is, 5) for _ in range(6)] == [5] * 6
+        assert [await database.read(numbers, [1, 2]) for _ in range(6)] == [[1, 2]] * 6
+        await database.stop()
+
+    run_on_reactor(story)
+
+
 def test_two_writes_in_each_others_way_both_go_through(fresh_database: FreshDatabase) -> None:
     both_hold_one = threading.Barrier(2)
     first_time = threading.local()
