@@ -30,6 +30,7 @@ from storage.database import Cursor
 from storage.devices import Seen
 from storage.public_rooms import Place, Wanted
 from storage.rows import AccountDataRow, Entry, ReceiptRow, ToDeviceRow
+from storage.statements import Collector, Prepared
 from tests.postgres import FreshDatabase
 
 ROMEO, JULIET, NURSE = "@romeo:verona", "@juliet:verona", "@nurse:mantua"
@@ -292,3 +293,36 @@ def test_the_cursor_of_a_follower_never_goes_back(tx: Cursor) -> None:
     assert log_head.cursor_of(tx, "sender") == 5
     log_head.delete_cursor(tx, "sender")
     assert log_head.cursor_of(tx, "sender") is None
+
+
+def test_whatever_is_written_through_the_log_can_be_prepared(tx: Cursor, romeo: Account) -> None:
+    number, _ = devices.put(tx, ROMEO, "PHONE", None, 5)
+    gathered = Collector(Prepared())
+    devices.note_seen(gathered, [Seen(number, 77, "::1", "it's")])
+    device_transactions.note(gathered, number, "sendToDevice/m.x/1", 7)
+    invite_states.put(gathered, 1, ROMEO, b"[1]")
+    invite_states.put(gathered, 2, ROMEO, b"[2]")
+    invite_states.delete(gathered, 1, ROMEO)
+    log_head.save_cursor(gathered, "sender", 5)
+    log_head.move(gathered, 6, 7)
+    to_device.persist(
+        gathered, [placed(ToDeviceRow(ROMEO, number, b'{"a":"\\u0000\'"}'), position) for position in (1, 2)]
+    )
+    to_device.delete_upto(gathered, number, 1)
+    account_data.persist(gathered, [placed(AccountDataRow(ROMEO, "", "a", b"{}"), 3)])
+    receipts.persist(gathered, [placed(ReceiptRow(1, ROMEO, "m.read", "", "$e", 1, 1000), 4)])
+    tx.execute(gathered.text())
+    seen = devices.one(tx, ROMEO, "PHONE")
+    assert seen is not None
+    assert (seen.last_seen_ts, seen.last_seen_user_agent) == (77, "it's")
+    assert device_transactions.is_known(tx, number, "sendToDevice/m.x/1")
+    assert (invite_states.one(tx, 1, ROMEO), invite_states.one(tx, 2, ROMEO)) == (None, b"[2]")
+    assert log_head.cursor_of(tx, "sender") == 5
+    assert [row.json for row in to_device.waiting(tx, number, 0, 9, 9)] == [b'{"a":"\\u0000\'"}']
+    assert account_data.one(tx, ROMEO, "", "a") == b"{}"
+    assert len(receipts.of_user(tx, ROMEO)) == 1
+    devices_gone = Collector(Prepared())
+    devices.delete(devices_gone, [number])
+    log_head.delete_cursor(devices_gone, "sender")
+    tx.execute("DEALLOCATE ALL;" + devices_gone.text())
+    assert devices.of_user(tx, ROMEO) == []
