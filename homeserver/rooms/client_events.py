@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from homeserver.core import state_trie
-from homeserver.core.client_format import client_event_bytes
+from homeserver.core.client_format import client_event_bytes_without_room_id
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.state import StateStore
 from storage.rows import EventRow
@@ -115,7 +115,7 @@ class ClientEvents:
 def base_of(row: EventRow) -> bytes:
     """The client event without `unsigned` and without `room_id`, made once for a row."""
     if row.client_json is None:
-        row.client_json = client_event_bytes(row.event)
+        row.client_json = client_event_bytes_without_room_id(row.event)
     return row.client_json
 
 

@@ -24,7 +24,7 @@ LONGEST_FILTER: Final = 64 * 1024
 class StoredFilters(Protocol):
     """Filters that clients have deposited."""
 
-    async def get(self, user_id: str, filter_id: str) -> Filter:
+    async def compiled(self, user_id: str, filter_id: str) -> Filter:
         """A filter of a user; NotFound if there is none with this id."""
         ...
 
@@ -79,7 +79,7 @@ class Asking:
         if not text:
             return NO_FILTER
         if not text.startswith("{"):
-            return await self._filters.get(user_id, text)
+            return await self._filters.compiled(user_id, text)
         known = self._parsed.get(text)
         if known is None:
             known = parse_filter(text)

@@ -1,0 +1,140 @@
+"""The composition root: makes every part in order, opens the listeners, runs until stopped."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from twisted.internet import reactor as the_reactor
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from config.settings import Settings
+from homeserver.doors import all_doors
+from homeserver.parts import (
+    Accounting,
+    Foundations,
+    Syncing,
+    lay_foundations,
+    make_accounting,
+    make_room_core,
+    make_room_services,
+    make_syncing,
+)
+from homeserver.runtime.log import AppendFailed
+from homeserver.sync.account_data_part import AccountDataPart
+from homeserver.users.rooms_of_user import RoomsOfUser
+from homeserver.users.sightings import FLUSH_EVERY_S
+from homeserver.web.access import AccessControl
+from homeserver.web.limits import Limiter
+from homeserver.web.listen import ListenFailed
+from homeserver.web.server import HttpServer
+from storage.database import CommitUnknown, DatabaseUnavailable
+from storage.migrate import UnusableDatabase
+from storage.own_postgres import OwnPostgres, OwnPostgresError
+
+GRACE_S: Final = 5.0
+"""How long requests may take to finish after the server was told to stop."""
+POSTGRES_STOP_S: Final = 15.0
+UNKNOWN_TOKEN: Final = 4401
+
+log: Final = structlog.get_logger("homeserver")
+
+
+class Server:
+    """A running server."""
+
+    def __init__(self, settings: Settings, folder: Path, reactor: Any) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._reactor = reactor
+        self._base: Foundations | None = None
+        self._users: Accounting | None = None
+        self._syncing: Syncing | None = None
+        self._http: HttpServer | None = None
+
+    async def start(self, dsn: str) -> None:
+        """Make the parts and open the listeners. Raises UnusableDatabase, DatabaseUnavailable or ListenFailed."""
+        base = self._base = await lay_foundations(self._settings, self._folder, dsn, self._reactor)
+        limiter = Limiter(base.clock, enabled=self._settings.rate_limits.enabled)
+        rooms = make_room_core(base)
+        users = self._users = make_accounting(base, limiter)
+        account_data = AccountDataPart(base.database, base.ring, users.push_rules)
+        services = make_room_services(base, rooms, users, account_data)
+        syncing = self._syncing = make_syncing(base, rooms, users, services, account_data)
+        users.passwords.start()
+        await users.jobs.start(RoomsOfUser(rooms.memberships, rooms.heads, services.changes).work)
+        base.tasks.every("note when devices were seen", FLUSH_EVERY_S, users.sightings.flush)
+        users.tokens.on_revoked(
+            lambda device: syncing.streams.unsubscribe(device, UNKNOWN_TOKEN, "this device was logged out")
+        )
+        http = HttpServer(
+            self._reactor,
+            base.clock,
+            all_doors(base, rooms, users, services, syncing, limiter),
+            AccessControl(users.tokens, sighted=users.sightings.note),
+            limiter,
+            base.metrics,
+            unavailable=(DatabaseUnavailable, CommitUnknown, AppendFailed),
+        )
+        http.open(self._settings.listeners)
+        self._http = http
+        # What is there now stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
+
+    async def stop(self) -> None:
+        """Finish what is being done, commit what waits, let go of everything."""
+        if self._http is not None:
+            await self._http.stop(GRACE_S)
+        if self._base is not None:
+            await self._base.tasks.stop()
+            await self._base.writer.stop()
+            if self._users is not None:
+                await self._users.sightings.flush()
+                self._users.passwords.stop()
+            await self._base.database.stop()
+
+
+def run(settings: Settings, folder: Path, *, foreground_log: bool) -> int:
+    """Run the server until SIGTERM or SIGINT; the exit code. `foreground_log`: somebody reads stderr."""
+    if settings.database.url is not None:
+        return _serve(settings, folder, settings.database.url)
+    postgres = OwnPostgres(folder)
+    try:
+        return _serve(settings, folder, postgres.start())
+    except OwnPostgresError as problem:
+        return _failed(problem)
+    finally:
+        postgres.stop(timeout_seconds=POSTGRES_STOP_S)
+
+
+def _serve(settings: Settings, folder: Path, dsn: str) -> int:
+    reactor: Any = the_reactor
+    server = Server(settings, folder, reactor)
+    outcome: list[int] = []
+
+    def failed(failure: Failure) -> None:
+        problem = failure.value
+        if not isinstance(problem, (UnusableDatabase, DatabaseUnavailable, ListenFailed, OSError)):
+            log.error("the server cannot start", exc_info=problem)
+        outcome.append(_failed(problem))
+        reactor.stop()
+
+    def started() -> None:
+        Deferred.fromCoroutine(server.start(dsn)).addErrback(failed)
+
+    reactor.callWhenRunning(started)
+    reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(server.stop()))
+    reactor.run()
+    return outcome[0] if outcome else 0
+
+
+def _failed(problem: BaseException | None) -> int:
+    log.error("the server does not run", reason=str(problem))
+    print(problem, file=sys.stderr)
+    return 1

@@ -1,0 +1,96 @@
+"""Which service stands behind which door."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from client_api import (
+    account,
+    account_data,
+    devices,
+    directory,
+    filters,
+    login,
+    profile,
+    public_rooms,
+    push_rules,
+    receipts,
+    registration,
+    relations,
+    rooms_create,
+    rooms_events,
+    rooms_history,
+    rooms_join,
+    rooms_members,
+    rooms_membership,
+    rooms_send,
+    rooms_state,
+    rooms_upgrade,
+    send_to_device,
+    shared_secret,
+    sync,
+    tags,
+    typing,
+    versions,
+)
+from homeserver.parts import Accounting, Foundations, RoomCore, RoomServices, Syncing
+from homeserver.web import operations
+from homeserver.web.limits import Limiter
+from homeserver.web.operations import Operations
+from homeserver.web.plan import BoundEndpoint, bind
+from storage.database import Cursor
+
+
+def all_doors(
+    base: Foundations,
+    rooms: RoomCore,
+    users: Accounting,
+    services: RoomServices,
+    syncing: Syncing,
+    limiter: Limiter,
+) -> Iterator[BoundEndpoint]:
+    """All endpoints of the server, each with the service that it calls."""
+
+    async def database_answers() -> None:
+        await base.database.read(_ask)
+
+    yield from bind(operations.ENDPOINTS, Operations(base.metrics, database_answers))
+    yield from _user_doors(users)
+    yield from _room_doors(rooms, services)
+    yield from bind(sync.ENDPOINTS, syncing.asking)
+
+
+def _user_doors(users: Accounting) -> Iterator[BoundEndpoint]:
+    yield from bind(account.ENDPOINTS, users.accounts)
+    yield from bind(account_data.ENDPOINTS, users.account_data)
+    yield from bind(devices.ENDPOINTS, users.devices)
+    yield from bind(filters.ENDPOINTS, users.filters)
+    yield from bind(login.ENDPOINTS, users.login)
+    yield from bind(profile.ENDPOINTS, users.profiles)
+    yield from bind(push_rules.ENDPOINTS, users.push_rules)
+    yield from bind(registration.ENDPOINTS, users.registration)
+    yield from bind(send_to_device.ENDPOINTS, users.to_device)
+    yield from bind(shared_secret.ENDPOINTS, users.shared_secret)
+    yield from bind(tags.ENDPOINTS, users.tags)
+    yield from bind(versions.ENDPOINTS, users.capabilities)
+
+
+def _room_doors(rooms: RoomCore, services: RoomServices) -> Iterator[BoundEndpoint]:
+    yield from bind(directory.ENDPOINTS, services.directory)
+    yield from bind(public_rooms.ENDPOINTS, services.public_list)
+    yield from bind(receipts.ENDPOINTS, rooms.receipts)
+    yield from bind(relations.ENDPOINTS, services.related)
+    yield from bind(rooms_create.ENDPOINTS, services.creation)
+    yield from bind(rooms_events.ENDPOINTS, services.event_reads)
+    yield from bind(rooms_history.ENDPOINTS, services.history)
+    yield from bind(rooms_join.ENDPOINTS, services.entering)
+    yield from bind(rooms_members.ENDPOINTS, services.members)
+    yield from bind(rooms_membership.ENDPOINTS, services.changes)
+    yield from bind(rooms_send.ENDPOINTS, services.sending)
+    yield from bind(rooms_state.ENDPOINTS, services.state_reads)
+    yield from bind(rooms_upgrade.ENDPOINTS, services.upgrades)
+    yield from bind(typing.ENDPOINTS, rooms.typing)
+
+
+def _ask(tx: Cursor) -> None:
+    tx.execute("SELECT 1")
