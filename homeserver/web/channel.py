@@ -24,7 +24,7 @@ from homeserver.web.gate import Answer, Gate, RequestMatch, error_response
 from homeserver.web.http1 import BadRequestBytes, Head, find_head, parse_head
 from homeserver.web.request import RequestInfo
 from homeserver.web.response import Response, StreamedResponse
-from homeserver.web.streaming import close_chunks, send_chunks
+from homeserver.web.sender import Sender
 from homeserver.web.transport import Transport
 
 IDLE_S: Final = 120.0  # between requests
@@ -60,8 +60,6 @@ class Channel(protocol.Protocol):
         self._state = State.HEAD
         self._buffer = b""
         self._advancing = False
-        self._write_blocked = False
-        self._drain: Deferred[None] | None = None
         self._reading_paused = False
         self._running: Deferred[None] | None = None
         self._cancellable = False
@@ -81,6 +79,7 @@ class Channel(protocol.Protocol):
     def connectionMade(self) -> None:
         """A client has connected."""
         transport = self._transport = cast(Transport, self.transport)
+        self._sender = Sender(transport, self._site.heads)
         peer = transport.getPeer()
         self._peer_ip = str(getattr(peer, "host", "") or "")
         self._peer_trusted = self._site.proxies.trusts(self._peer_ip)
@@ -116,17 +115,17 @@ class Channel(protocol.Protocol):
             self._upload.lost()
         if self._running is not None and self._cancellable and was_waiting:
             self._running.cancel()
-        self._unblock_writing()
+        self._sender.unblock()
 
     def pauseProducing(self) -> None:
         """The transport's buffer is full: the client takes our answers slower than we make them."""
-        if not self._write_blocked:
-            self._write_blocked = True
+        if not self._sender.is_blocked:
+            self._sender.block()
             self.deadline_s = self._site.now_s + BODY_S
 
     def resumeProducing(self) -> None:
         """The transport's buffer has emptied."""
-        self._unblock_writing()
+        self._sender.unblock()
         if self._state is State.HEAD:
             self.deadline_s = self._site.now_s + IDLE_S
             self._advance()
@@ -142,7 +141,7 @@ class Channel(protocol.Protocol):
         """The deadline has passed: whatever this connection is at, it takes too long."""
         if self._state is State.BODY and self._running is None:
             self._give_up(MatrixError(408, "M_UNKNOWN", "The request body did not arrive in time."))
-        elif self._state is State.HEAD and not self._buffer and not self._write_blocked:
+        elif self._state is State.HEAD and not self._buffer and not self._sender.is_blocked:
             self._close()
         else:
             self._transport.abortConnection()
@@ -170,7 +169,7 @@ class Channel(protocol.Protocol):
     def take_over(self, by: TakenBy) -> tuple[Transport, bytes]:
         """Give the connection to another protocol: the transport, and the bytes that belong to it (head included)."""
         self._transport.unregisterProducer()
-        self._unblock_writing()
+        self._sender.unblock()
         self._state = State.TAKEN
         self._taken = by
         self.deadline_s = _NEVER
@@ -189,7 +188,7 @@ class Channel(protocol.Protocol):
         try:
             while True:
                 if self._state is State.HEAD:
-                    if self._write_blocked or not self._take_head():
+                    if self._sender.is_blocked or not self._take_head():
                         return
                 elif self._state is State.BODY:
                     if not self._take_body():
@@ -325,44 +324,20 @@ class Channel(protocol.Protocol):
             self._next()
 
     def _send(self, answer: Response, request: RequestInfo) -> None:
-        close = self._closes_after()
-        body = answer.body
+        close, is_head = self._closes_after(), request.method == "HEAD"
         try:
-            head = self._site.heads.write(answer.status, answer.headers, len(body), request.request_id, close)
+            self._sender.send(answer, request.request_id, is_head, close)
         except ValueError as error:
-            answer = error_response(self._gate.refusal(error, request))
-            body = answer.body
-            head = self._site.heads.write(answer.status, answer.headers, len(body), request.request_id, close)
-        if request.method == "HEAD" or answer.status in _NO_BODY_STATUS:
-            body = b""
-        self._transport.write(head + body)
+            refusal = error_response(self._gate.refusal(error, request))
+            self._sender.send(refusal, request.request_id, is_head, close)
 
     async def _send_stream(self, answer: StreamedResponse, request: RequestInfo) -> None:
-        """Send an answer as it is made, no faster than the client takes it."""
         head = self._head
         chunked = answer.length is None and head is not None and not head.is_1_0
         if answer.length is None and not chunked and head is not None:
             # Only the end of the connection can tell such a client where the body ends.
             self._head = replace(head, keep_alive=False)
-        try:
-            if not self._expects_answer():
-                return
-            close = self._closes_after()
-            self._transport.write(
-                self._site.heads.write(answer.status, answer.headers, answer.length, request.request_id, close)
-            )
-            if request.method != "HEAD":
-                await send_chunks(answer, chunked, self._transport, self._drained, self._expects_answer)
-        finally:
-            await close_chunks(answer)
-
-    def _drained(self) -> Deferred[None] | None:
-        """Fires when the client takes more; None if it does already."""
-        if not self._write_blocked:
-            return None
-        drained: Deferred[None] = Deferred()
-        self._drain = drained
-        return drained
+        await self._sender.stream(answer, request, chunked, self._closes_after(), self._expects_answer)
 
     def _failed(self, failure: Failure, request: RequestInfo) -> None:
         """The handler was cancelled, or broke when part of the answer was out: all that is left is to close."""
@@ -387,7 +362,7 @@ class Channel(protocol.Protocol):
                 self._linger()
             return
         self._state = State.HEAD
-        self.deadline_s = self._site.now_s + (BODY_S if self._write_blocked else IDLE_S)
+        self.deadline_s = self._site.now_s + (BODY_S if self._sender.is_blocked else IDLE_S)
         self._resume_reading()
         if self._buffer:
             self._advance()
@@ -405,9 +380,8 @@ class Channel(protocol.Protocol):
         """Answer what cannot be read on, and close."""
         answer = error if isinstance(error, Response) else error_response(error)
         request_id = self._request.request_id if self._request is not None else self._site.next_request_id()
-        body = b"" if self._request is not None and self._request.method == "HEAD" else answer.body
-        head = self._site.heads.write(answer.status, answer.headers, len(answer.body), request_id, True)
-        self._transport.write(head + body)
+        is_head = self._request is not None and self._request.method == "HEAD"
+        self._sender.send(answer, request_id, is_head, close=True)
         self._linger()
         if self._upload is not None:
             # Only now: what the handler answers to this has no place to go any more.
@@ -442,9 +416,3 @@ class Channel(protocol.Protocol):
         if self._reading_paused and self._state is not State.CLOSED:
             self._reading_paused = False
             self._transport.resumeProducing()
-
-    def _unblock_writing(self) -> None:
-        self._write_blocked = False
-        drained, self._drain = self._drain, None
-        if drained is not None and not drained.called:
-            drained.callback(None)
