@@ -5,6 +5,8 @@ Specification: client-server API, "Sending events to a room" and "Redactions".
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.defer import Deferred
 
 from homeserver.core import canonical_json
@@ -24,6 +26,9 @@ from storage import events as event_table
 from storage.database import Database
 
 REDACTION = "m.room.redaction"
+
+OnQueued = Callable[[], None]
+"""Is called once the event is in the queue of the log, so that what is sent after it will stand behind it."""
 
 
 class Sending:
@@ -53,6 +58,7 @@ class Sending:
         device: int | None = None,
         txn_id: str | None = None,
         timestamp_ms: int | None = None,
+        queued: OnQueued | None = None,
     ) -> EventId:
         """Send a message event. PUT /rooms/{roomId}/send/{eventType}/{txnId}."""
         txn_path = None if txn_id is None else f"send/{event_type}/{txn_id}"
@@ -63,11 +69,12 @@ class Sending:
                 raise BadJson("A redaction must name the event to redact, as `redacts` in its content.")
             rest = {key: value for key, value in content.items() if key != "redacts"}
             redaction = Draft(room_id, REDACTION, sender, rest, redacts=EventId(redacts))
-            return await self._once(_redaction(redaction, device, txn_path), room_id, device, txn_path, timestamp_ms)
+            script = _redaction(redaction, device, txn_path)
+            return await self._once(script, room_id, device, txn_path, timestamp_ms, queued)
         draft = Draft(room_id, event_type, sender, content)
         annotation = annotation_key(event_type, content) if "m.relates_to" in content else None
         script = _message(draft, device, txn_path)
-        return await self._once(script, room_id, device, txn_path, timestamp_ms, annotation, sender)
+        return await self._once(script, room_id, device, txn_path, timestamp_ms, queued, annotation, sender)
 
     async def redact(
         self,
@@ -78,12 +85,13 @@ class Sending:
         *,
         device: int | None = None,
         txn_id: str | None = None,
+        queued: OnQueued | None = None,
     ) -> EventId:
         """Redact an event. `content` may hold a reason. PUT /rooms/{roomId}/redact/{eventId}/{txnId}."""
         txn_path = None if txn_id is None else f"redact/{event_id}/{txn_id}"
         rest = {key: value for key, value in content.items() if key != "redacts"}
         script = _redaction(Draft(room_id, REDACTION, sender, rest, redacts=event_id), device, txn_path)
-        return await self._once(script, room_id, device, txn_path, None)
+        return await self._once(script, room_id, device, txn_path, None, queued)
 
     async def state(
         self,
@@ -95,6 +103,7 @@ class Sending:
         *,
         device: int | None = None,
         timestamp_ms: int | None = None,
+        queued: OnQueued | None = None,
     ) -> EventId:
         """Set a piece of state.
 
@@ -111,6 +120,8 @@ class Sending:
             return (same_state(room, draft) or room.add(draft, device=device)).event.event_id
 
         event_id, committed = await self._appender.queue_script(script, (), timestamp_ms)
+        if queued is not None:
+            queued()
         await committed
         return event_id
 
@@ -121,13 +132,17 @@ class Sending:
         device: int | None,
         txn_path: str | None,
         timestamp_ms: int | None,
+        queued: OnQueued | None,
         annotation: AnnotationKey | None = None,
         sender: str = "",
     ) -> EventId:
         async def work() -> tuple[EventId, Deferred[None]]:
             if annotation is not None:
                 await self._check_annotation(annotation, sender)
-            return await self._appender.queue_script(script, (), timestamp_ms)
+            event = await self._appender.queue_script(script, (), timestamp_ms)
+            if queued is not None:
+                queued()
+            return event
 
         if device is None or txn_path is None:
             event_id, committed = await work()
