@@ -71,6 +71,12 @@ def existing(tx: Cursor, user_ids: Sequence[str]) -> set[str]:
     return {user_id for (user_id,) in tx.fetchall()}
 
 
+def guests_among(tx: Cursor, user_ids: Sequence[str]) -> list[str]:
+    """Those of the users who are guests."""
+    tx.execute("SELECT user_id FROM users WHERE user_id = ANY(%s) AND is_guest ORDER BY user_id", (list(user_ids),))
+    return [user_id for (user_id,) in tx.fetchall()]
+
+
 def set_password(tx: Cursor, user_id: str, password_hash: str | None) -> bool:
     """Change the password; False if there is no such account."""
     tx.execute("UPDATE users SET password_hash = %s WHERE user_id = %s", (password_hash, user_id))

@@ -44,6 +44,16 @@ def newest_in_room(tx: Cursor, room: int, upto: int, limit: int, after: int = 0)
     return rows
 
 
+def of_type_between(tx: Cursor, event_type: str, after: int, upto: int, limit: int) -> list[EventRow]:
+    """The accepted events of a type in (after, upto], of all rooms, oldest first."""
+    tx.execute(
+        _SELECT + "WHERE e.type = %s AND e.position > %s AND e.position <= %s AND e.status = 0"
+        " ORDER BY e.position LIMIT %s",
+        (event_type, after, upto, limit),
+    )
+    return _rows(tx)
+
+
 def sent_by_device(tx: Cursor, device: int, limit: int) -> list[tuple[str, str, str]]:
     """Room id, end of the path and event id of the last events that a device sent, oldest first."""
     tx.execute(

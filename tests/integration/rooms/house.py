@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Self, TypeVar
+
+from twisted.internet.defer import Deferred
 
 from homeserver.core.canonical_json import JsonObject, JsonValue
 from homeserver.core.ids import EventId, RoomId, ServerName, UserId
@@ -26,7 +28,7 @@ from homeserver.runtime.log import Ring, Writer
 from homeserver.web.errors import MatrixError
 from storage.database import Cursor, Database
 from storage.persist import PERSIST
-from storage.rows import EventRow
+from storage.rows import Entry, EventRow
 from tests.reactors import run_on_reactor
 
 T = TypeVar("T")
@@ -69,6 +71,7 @@ class House:
         most_rooms: int = 100,
         patience_s: float = 10.0,
     ) -> None:
+        self.reactor = reactor
         self.clock = ReactorClock(reactor)
         self.database = Database(dsn, reactor, patience_s=patience_s)
         self.ring = Ring()
@@ -139,6 +142,17 @@ class House:
         return await self.ask(
             "SELECT type, state_key FROM events JOIN rooms USING (room) WHERE room_id = %s ORDER BY position", room_id
         )
+
+    async def news(self) -> None:
+        """Wait for the next batch of the log."""
+        heard: Deferred[None] = Deferred()
+
+        def hear(_: Sequence[Entry]) -> None:
+            end()
+            heard.callback(None)
+
+        end = self.ring.subscribe(hear)
+        await heard
 
     async def ask(self, sql: str, *values: object) -> list[Any]:
         """Ask the database."""

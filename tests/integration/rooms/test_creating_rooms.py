@@ -156,6 +156,15 @@ def test_an_alias_goes_to_one_of_two_who_want_it_at_once(fresh_database: FreshDa
     at_house(fresh_database(), story)
 
 
+def test_the_same_request_many_times_in_a_moment_makes_as_many_rooms(fresh_database: FreshDatabase) -> None:
+    async def story(house: House) -> None:
+        outcomes = await DeferredList([Deferred.fromCoroutine(house.room()) for _ in range(20)], consumeErrors=True)
+        assert len({room_id for succeeded, room_id in outcomes if succeeded}) == 20
+        assert await house.ask("SELECT count(*) FROM rooms") == [(20,)]
+
+    at_house(fresh_database(), story)
+
+
 def test_members_of_a_new_room_show_their_profiles(fresh_database: FreshDatabase) -> None:
     async def story(house: House) -> None:
         house.faces.faces[ROMEO] = {"displayname": "Romeo", "avatar_url": "mxc://verona.example/romeo"}

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from msgspec.json import decode
+from twisted.internet.defer import Deferred
 
 from homeserver.core.canonical_json import JsonObject
 from homeserver.core.ids import RoomId, UserId
 from homeserver.core.signatures import SigningKey, sign_json
 from homeserver.rooms.create import InitialState
+from homeserver.rooms.guests import GuestRemoval
+from storage import accounts as account_table
+from storage.accounts import Account
 from tests.integration.rooms.house import JULIET, ROMEO, TYBALT, House, at_house, refusal
 from tests.postgres import FreshDatabase
 
@@ -160,6 +164,52 @@ def test_guests_join_only_where_they_may(fresh_database: FreshDatabase) -> None:
         await house.changes.join(JULIET, open_to_guests, is_guest=True)
 
     at_house(fresh_database(), story)
+
+
+def test_guests_leave_when_the_room_closes_to_them(fresh_database: FreshDatabase) -> None:
+    dsn = fresh_database()
+    guest = UserId("@guest:verona.example")
+
+    async def left(house: House, room_id: RoomId) -> None:
+        """Wait until the guest is out."""
+        while (await house.content(room_id, "m.room.member", guest)) != {"membership": "leave"}:
+            await house.news()
+
+    def removal(house: House) -> GuestRemoval:
+        return GuestRemoval(house.database, house.ring, house.heads, house.changes, house.reactor)
+
+    async def close(house: House, room_id: RoomId) -> None:
+        await house.sending.state(ROMEO, room_id, "m.room.guest_access", "", {"guest_access": "forbidden"})
+
+    async def story(house: House) -> RoomId:
+        await house.database.write(account_table.insert, Account(guest, None, 0, is_guest=True))
+        guests = removal(house)
+        following = Deferred.fromCoroutine(guests.run())
+        rooms = []
+        for _ in range(2):
+            state = [InitialState("m.room.guest_access", {"guest_access": "can_join"})]
+            rooms.append(await house.room(preset="public_chat", initial_state=state))
+            await house.changes.join(guest, rooms[-1], is_guest=True)
+            await house.changes.join(JULIET, rooms[-1])
+        await close(house, rooms[0])
+        await left(house, rooms[0])
+        assert await house.content(rooms[0], "m.room.member", JULIET) == {"membership": "join"}
+        guests.stop()
+        await following
+        # Nobody follows now; after the restart it is made up for.
+        await close(house, rooms[1])
+        return rooms[1]
+
+    async def later(house: House) -> None:
+        assert await house.content(room_id, "m.room.member", guest) == {"membership": "join"}
+        guests = removal(house)
+        following = Deferred.fromCoroutine(guests.run())
+        await left(house, room_id)
+        guests.stop()
+        await following
+
+    room_id = at_house(dsn, story)
+    at_house(dsn, later)
 
 
 def test_a_changed_profile_shows_in_the_rooms_of_the_user(fresh_database: FreshDatabase) -> None:

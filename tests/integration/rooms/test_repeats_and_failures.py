@@ -153,10 +153,7 @@ def test_a_message_outlives_an_absence_of_the_database(restartable_postgres: Tes
                     continue
                 raise AssertionError("there is no database to say yes")
             await house.database.in_thread(restartable_postgres.start)
-            published: Deferred[None] = Deferred()
-            end = house.ring.subscribe(lambda entries: None if published.called else published.callback(None))
-            await published
-            end()
+            await house.news()
             sent = await house.says(ROMEO, room_id, "are you there", device=1, txn_id="1")
             bodies = await house.ask(
                 "SELECT count(*) FROM events WHERE txn_path = 'send/m.room.message/1' AND event_id = %s", sent
