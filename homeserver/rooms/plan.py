@@ -111,6 +111,10 @@ class Plan:
     ) -> RoomPlan:
         """A room that begins with this m.room.create event."""
         event = build(create, rules, (), (), 1, self.now_ms, self.inputs.signer, self.new_id(rules))
+        while self.inputs.head_of(event.room_id) is not None:
+            # Where the room's id is the hash of this event, the same request in the same millisecond has the same id.
+            self.now_ms += 1
+            event = build(create, rules, (), (), 1, self.now_ms, self.inputs.signer, self.new_id(rules))
         check(event, {})
         planned = self.rooms[event.room_id] = RoomPlan(self, Room(number, event.room_id, rules), is_new=True)
         row = planned.place(event, AuthSet((), {}))
