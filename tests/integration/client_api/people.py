@@ -7,18 +7,16 @@ import hashlib
 import hmac
 import http.client
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import psycopg2
 
-ROOT = Path(__file__).resolve().parents[3]
-SECRET = "a secret that is shared"
+from tests.servers import SHARED_SECRET, Myelin
+
+SERVER = "verona.example"
 V3 = "/_matrix/client/v3"
 
 
@@ -37,10 +35,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """A running server and its database."""
+    """A running server and its database. `local_secret` is the one in its data folder."""
 
     port: int
     dsn: str
+    local_secret: str
 
     def call(self, method: str, path: str, body: object = None, token: str | None = None, **headers: str) -> Answer:
         """One request."""
@@ -71,7 +70,7 @@ class House:
             self, made.json["user_id"], f"password of {name}", made.json["access_token"], made.json["device_id"]
         )
 
-    def registers(self, name: str, *, secret: str = SECRET, admin: bool = False, **more: Any) -> Answer:
+    def registers(self, name: str, *, secret: str = SHARED_SECRET, admin: bool = False, **more: Any) -> Answer:
         """Try to make an account with a secret."""
         path = "/_synapse/admin/v1/register"
         nonce = self.call("GET", path).json["nonce"]
@@ -132,23 +131,14 @@ class Person:
 
 
 @contextlib.contextmanager
-def house(dsn: str, **options: Any) -> Iterator[House]:
-    """A server on this database; stopped in the end."""
-    registration = {"shared_secret": SECRET, **options.pop("registration", {})}
-    arguments = json.dumps({"dsn": dsn, "registration": registration, **options})
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.client_api.users_site", arguments],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    )
+def house(dsn: str, **settings: Any) -> Iterator[House]:
+    """A server on this database; stopped in the end, without a mistake of its own."""
+    registration = {"shared_secret": SHARED_SECRET, **settings.pop("registration", {})}
+    server = Myelin(dsn, server_name=SERVER, registration=registration, **settings)
     try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line, "the server did not start"
-        yield House(json.loads(line)["port"], dsn)
+        server.start()
+        yield House(int(server.url.rpartition(":")[2]), dsn, (server.folder / "admin.secret").read_text().strip())
+        assert server.stop() == 0, server.output()
+        assert server.errors() == []
     finally:
-        process.terminate()
-        process.wait(timeout=30)
-        if process.stdout is not None:
-            process.stdout.close()
+        server.remove()

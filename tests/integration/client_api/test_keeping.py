@@ -172,5 +172,5 @@ def test_the_server_tells_what_it_can_do(verona: House) -> None:
     assert able["m.room_versions"]["available"]["12"] == "stable"
     assert able["m.change_password"] == {"enabled": True}
     home = verona.call("GET", "/.well-known/matrix/client").json
-    assert home == {"m.homeserver": {"base_url": "http://127.0.0.1:8008"}}
+    assert home == {"m.homeserver": {"base_url": f"http://127.0.0.1:{verona.port}"}}
     assert verona.call("GET", "/.well-known/matrix/server").refusal == (404, "M_NOT_FOUND")

@@ -149,7 +149,7 @@ def test_a_wrong_secret_and_a_used_nonce_are_refused(verona: House) -> None:
 
 def test_the_secret_of_the_data_folder_is_good_from_this_machine_alone(fresh_database: FreshDatabase) -> None:
     with house(fresh_database(), registration={"shared_secret": None}) as quiet:
-        assert quiet.registers("watchman", secret="local secret").status == 200
+        assert quiet.registers("watchman", secret=quiet.local_secret).status == 200
         path = "/_synapse/admin/v1/register"
         from_afar = quiet.call("GET", path, **{"X-Forwarded-For": "203.0.113.7"})
         assert from_afar.refusal == (400, "M_UNKNOWN")

@@ -37,9 +37,9 @@ class Lodge:
         self.database = Database(dsn, reactor)
         self.ring = Ring()
         self.writer = Writer(self.database, self.ring, PERSIST, reactor)
-        clock = ReactorClock(reactor)
-        self.tokens = Tokens(self.database, clock, max_cached=2)
-        self.sessions = Sessions(self.database, self.writer, self.tokens, clock)
+        self.clock = ReactorClock(reactor)
+        self.tokens = Tokens(self.database, self.clock, max_cached=2)
+        self.sessions = Sessions(self.database, self.writer, self.tokens, self.clock)
 
     async def logs_in(self, device_id: str) -> tuple[NewSession, int]:
         """A session at a device, and the number of the device."""
@@ -76,6 +76,23 @@ def test_a_token_is_looked_up_once_and_then_known(fresh_database: FreshDatabase)
         statements = lodge.database.statements.total
         assert lodge.tokens.cached(token_hash) is found
         assert lodge.database.statements.total == statements
+
+    at_lodge(fresh_database(), story)
+
+
+def test_an_expired_token_is_a_soft_logout_and_can_be_refreshed(fresh_database: FreshDatabase) -> None:
+    async def story(lodge: Lodge) -> None:
+        brief = Sessions(lodge.database, lodge.writer, lodge.tokens, lodge.clock, lifetime_ms=1)
+        new = brief.prepare(ROMEO, "A", None, refreshable=True)
+        await lodge.database.write(write_session, new)
+        await lodge.clock.sleep(0.01)
+        with pytest.raises(UnknownToken) as expired:
+            await lodge.tokens.resolve(hash_token(new.access_token))
+        assert expired.value.extra == {"soft_logout": True}
+        assert new.refresh_token is not None
+        refreshed = await lodge.sessions.refresh(new.refresh_token)
+        found = await lodge.tokens.resolve(hash_token(refreshed.access_token))
+        assert found.device_id == "A"
 
     at_lodge(fresh_database(), story)
 
