@@ -207,7 +207,7 @@ def make_accounting(base: Foundations, limiter: Limiter) -> Accounting:
     passwords = Passwords(settings.passwords, base.reactor)
     tokens = Tokens(database, clock)
     sightings = Sightings(database, clock)
-    sessions = Sessions(database, base.writer, tokens, clock)
+    sessions = Sessions(database, base.writer, base.ring, tokens, clock)
     uia_sessions = UiaSessions(clock)
     credentials = Credentials(database, passwords, uia_sessions, limiter, base.server_name)
     new_accounts = NewAccounts(database, sessions, clock, base.server_name)

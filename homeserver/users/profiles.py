@@ -18,7 +18,7 @@ from homeserver.web.access import Requester
 from homeserver.web.errors import BadRequest, Forbidden, GuestAccessForbidden, InvalidParam, MissingParam, NotFound
 from storage import accounts as account_table
 from storage import profiles as profile_table
-from storage.database import Cursor, Database
+from storage.database import CommitUnknown, Cursor, Database
 
 DISPLAYNAME: Final = "displayname"
 AVATAR_URL: Final = "avatar_url"
@@ -111,6 +111,10 @@ class Profiles:
     async def _change(self, user_id: UserId, name: str, value: bytes | None) -> None:
         try:
             is_new = await self._database.write(_write, user_id, name, value)
+        except CommitUnknown:
+            # It may have been made: whoever does the job looks.
+            self._jobs.begin(user_id, SHOW_PROFILE)
+            raise
         finally:
             self.forget(user_id)
         if is_new and name in SHOWN_IN_ROOMS:

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from homeserver.runtime.clock import Clock
-from homeserver.runtime.log import Writer
+from homeserver.runtime.log import Ring, Writer
 from homeserver.users.secret_tokens import ACCESS, REFRESH, new_device_id, new_token
 from homeserver.users.tokens import Tokens
 from homeserver.web.access import Requester, hash_token
@@ -20,7 +20,7 @@ from homeserver.web.errors import InvalidParam, UnknownToken
 from storage import devices as device_table
 from storage import tokens as token_table
 from storage.database import Cursor, Database
-from storage.rows import DeviceListRow
+from storage.rows import DeviceListRow, Entry
 
 LIFETIME_MS: Final = 15 * 60 * 1000
 """How long the access tokens live that can be refreshed. Others do not expire."""
@@ -69,13 +69,23 @@ class Sessions:
     """Gives devices their tokens and takes them back."""
 
     def __init__(
-        self, database: Database, writer: Writer, tokens: Tokens, clock: Clock, lifetime_ms: int = LIFETIME_MS
+        self,
+        database: Database,
+        writer: Writer,
+        ring: Ring,
+        tokens: Tokens,
+        clock: Clock,
+        lifetime_ms: int = LIFETIME_MS,
     ) -> None:
         self._database = database
         self._writer = writer
         self._tokens = tokens
         self._clock = clock
         self._lifetime_ms = lifetime_ms
+        self._leaving: dict[Entry, Sequence[int]] = {}
+        """Devices whose deletion is on its way to the database, by the entry that goes with it."""
+        ring.subscribe(self._published)
+        writer.on_failure(self._not_written)
 
     def prepare(
         self, user_id: str, device_id: str | None, display_name: str | None, *, refreshable: bool = False
@@ -127,8 +137,21 @@ class Sessions:
     async def delete_devices(self, user_id: str, devices: Sequence[int]) -> None:
         """Delete devices with everything that is theirs; others learn that the user's list of devices changed."""
         if devices:
-            await self._writer.append([DeviceListRow(user_id)], also=[lambda tx: device_table.delete(tx, devices)])
-            self._tokens.revoked(devices)
+            entry = DeviceListRow(user_id)
+            committed = self._writer.append([entry], also=[lambda tx: device_table.delete(tx, devices)])
+            self._leaving[entry] = devices
+            await committed
+
+    def _published(self, entries: Sequence[Entry]) -> None:
+        """Devices are gone once that is committed, also where that took so long that nobody waits for it any more."""
+        for entry in entries if self._leaving else ():
+            devices = self._leaving.pop(entry, None)
+            if devices is not None:
+                self._tokens.revoked(devices)
+
+    def _not_written(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self._leaving.pop(entry, None)
 
 
 def write_session(tx: Cursor, new: NewSession) -> int:

@@ -8,7 +8,7 @@ from homeserver.runtime.clock import Clock
 from homeserver.web.access import Requester
 from homeserver.web.request import RequestInfo
 from storage import devices as device_table
-from storage.database import Database
+from storage.database import Database, DatabaseUnavailable
 from storage.devices import Seen
 
 FLUSH_EVERY_S: Final = 60.0
@@ -38,5 +38,10 @@ class Sightings:
     async def flush(self) -> None:
         """Write what was collected."""
         seen, self._seen = self._seen, {}
-        if seen:
+        if not seen:
+            return
+        try:
             await self._database.write(device_table.note_seen, list(seen.values()))
+        except DatabaseUnavailable:
+            # Not worth an error: it is tried again with the next ones.
+            self._seen = {**seen, **self._seen}

@@ -39,7 +39,7 @@ class Lodge:
         self.writer = Writer(self.database, self.ring, PERSIST, reactor)
         self.clock = ReactorClock(reactor)
         self.tokens = Tokens(self.database, self.clock, max_cached=2)
-        self.sessions = Sessions(self.database, self.writer, self.tokens, self.clock)
+        self.sessions = Sessions(self.database, self.writer, self.ring, self.tokens, self.clock)
 
     async def logs_in(self, device_id: str) -> tuple[NewSession, int]:
         """A session at a device, and the number of the device."""
@@ -82,7 +82,7 @@ def test_a_token_is_looked_up_once_and_then_known(fresh_database: FreshDatabase)
 
 def test_an_expired_token_is_a_soft_logout_and_can_be_refreshed(fresh_database: FreshDatabase) -> None:
     async def story(lodge: Lodge) -> None:
-        brief = Sessions(lodge.database, lodge.writer, lodge.tokens, lodge.clock, lifetime_ms=1)
+        brief = Sessions(lodge.database, lodge.writer, lodge.ring, lodge.tokens, lodge.clock, lifetime_ms=1)
         new = brief.prepare(ROMEO, "A", None, refreshable=True)
         await lodge.database.write(write_session, new)
         await lodge.clock.sleep(0.01)
