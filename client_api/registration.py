@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from homeserver.core.rate import REGISTRATION
+from homeserver.core.rate import LOGIN_BY_ADDRESS, REGISTRATION
 from homeserver.users.registration import RegisterBody, Registration
 from homeserver.users.sessions import SessionAnswer
 from homeserver.web.endpoint import NONE, endpoint, endpoints
@@ -38,7 +38,7 @@ async def register(registration: Registration, query: KindQuery, body: RegisterB
     return await registration.register(body)
 
 
-@endpoint("GET", "/_matrix/client/v3/register/available", access=NONE, limit=REGISTRATION)
+@endpoint("GET", "/_matrix/client/v3/register/available", access=NONE, limit=LOGIN_BY_ADDRESS)
 async def is_available(registration: Registration, query: UsernameQuery) -> dict[str, bool]:
     """Whether a name can be had."""
     await registration.check_available(query.username)
@@ -49,7 +49,7 @@ async def is_available(registration: Registration, query: UsernameQuery) -> dict
     "GET",
     "/_matrix/client/v1/register/m.login.registration_token/validity",
     access=NONE,
-    limit=REGISTRATION,
+    limit=LOGIN_BY_ADDRESS,
     also=("/_matrix/client/unstable/org.matrix.msc3231/register/org.matrix.msc3231.login.registration_token/validity",),
 )
 async def is_token_valid(registration: Registration, query: TokenQuery) -> dict[str, bool]:
