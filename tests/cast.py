@@ -176,16 +176,19 @@ class Device:
         """One event."""
         return self.asks("GET", "rooms", room, "event", event)
 
-    def messages(self, room: str, backwards: bool = True, **query: Json) -> tuple[Events, Json]:
-        """A page of the history, newest first unless told otherwise, and the whole answer."""
-        answer = self.asks("GET", "rooms", room, "messages", dir="b" if backwards else "f", **query)
+    def messages(
+        self, room: str, backwards: bool = True, *, start: str | None = None, **query: Json
+    ) -> tuple[Events, Json]:
+        """A page of the history, newest first unless told otherwise, and the whole answer; `start` is `from`."""
+        query |= {"dir": "b" if backwards else "f", "from": start}
+        answer = self.asks("GET", "rooms", room, "messages", **query)
         return Events(answer["chunk"]), answer
 
     def whole_history(self, room: str, backwards: bool = True, limit: int = 100) -> Events:
         """All pages of the history that this user may see."""
         found, answer = self.messages(room, backwards, limit=limit)
         while "end" in answer:
-            page, answer = self.messages(room, backwards, limit=limit, **{"from": answer["end"]})
+            page, answer = self.messages(room, backwards, limit=limit, start=answer["end"])
             found.extend(page)
         return found
 

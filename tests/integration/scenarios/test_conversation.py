@@ -269,8 +269,8 @@ def test_context_shows_what_is_around_an_event(couple: Couple) -> None:
     assert answer["event"]["event_id"] == sent[3]
     assert [event["event_id"] for event in answer["events_before"]] == [sent[2], sent[1]]
     assert [event["event_id"] for event in answer["events_after"]] == [sent[4], sent[5]]
-    before, _ = juliet.messages(room, limit=2, **{"from": answer["start"]})
-    after, _ = juliet.messages(room, False, limit=2, **{"from": answer["end"]})
+    before, _ = juliet.messages(room, limit=2, start=answer["start"])
+    after, _ = juliet.messages(room, False, limit=2, start=answer["end"])
     assert before.ids[0] == sent[0]
     assert after.ids == [sent[6]]
     assert any(event["type"] == "m.room.create" for event in answer["state"])
@@ -303,7 +303,7 @@ def test_messages_between_two_tokens_are_those_between(couple: Couple) -> None:
     sent = [romeo.says(room, str(number)) for number in range(5)]
     end = juliet.sync(start)
     romeo.says(room, "after")
-    backwards, _ = juliet.messages(room, to=start.next_batch, **{"from": end.next_batch})
+    backwards, _ = juliet.messages(room, to=start.next_batch, start=end.next_batch)
     assert backwards.ids == sent[::-1]
-    forwards, _ = juliet.messages(room, False, to=end.next_batch, **{"from": start.next_batch})
+    forwards, _ = juliet.messages(room, False, to=end.next_batch, start=start.next_batch)
     assert forwards.ids == sent
