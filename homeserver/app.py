@@ -39,7 +39,6 @@ from storage.own_postgres import OwnPostgres, OwnPostgresError
 GRACE_S: Final = 5.0
 """How long requests may take to finish after the server was told to stop."""
 POSTGRES_STOP_S: Final = 15.0
-UNKNOWN_TOKEN: Final = 4401
 
 log: Final = structlog.get_logger("homeserver")
 
@@ -64,13 +63,11 @@ class Server:
         users = self._users = make_accounting(base, limiter)
         account_data = AccountDataPart(base.database, base.ring, users.push_rules)
         services = make_room_services(base, rooms, users, account_data)
-        syncing = self._syncing = make_syncing(base, rooms, users, services, account_data)
+        syncing = self._syncing = make_syncing(base, rooms, users, services, account_data, limiter)
         users.passwords.start()
         await users.jobs.start(RoomsOfUser(rooms.memberships, rooms.heads, services.changes).work)
         base.tasks.every("note when devices were seen", FLUSH_EVERY_S, users.sightings.flush)
-        users.tokens.on_revoked(
-            lambda device: syncing.streams.unsubscribe(device, UNKNOWN_TOKEN, "this device was logged out")
-        )
+        users.tokens.on_revoked(syncing.conversations.revoked)
         http = HttpServer(
             self._reactor,
             base.clock,

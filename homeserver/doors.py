@@ -28,6 +28,7 @@ from client_api import (
     rooms_upgrade,
     send_to_device,
     shared_secret,
+    stream,
     sync,
     tags,
     typing,
@@ -58,6 +59,7 @@ def all_doors(
     yield from _user_doors(users)
     yield from _room_doors(rooms, services)
     yield from bind(sync.ENDPOINTS, syncing.asking)
+    yield from bind(stream.ENDPOINTS, syncing.conversations)
 
 
 def _user_doors(users: Accounting) -> Iterator[BoundEndpoint]:

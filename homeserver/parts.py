@@ -57,6 +57,7 @@ from homeserver.sync.invite_part import InvitePart
 from homeserver.sync.room_part import Extras, RoomPart
 from homeserver.sync.state_part import StatePart
 from homeserver.sync.stream import Streams
+from homeserver.sync.stream_requests import Conversations, StreamServices
 from homeserver.sync.summary import Summaries
 from homeserver.sync.timeline_part import TimelinePart
 from homeserver.sync.timelines import Timelines
@@ -305,12 +306,17 @@ class Syncing:
 
     engine: SyncEngine
     feeds: Feeds
-    streams: Streams
     asking: Asking
+    conversations: Conversations
 
 
 def make_syncing(
-    base: Foundations, rooms: RoomCore, users: Accounting, services: RoomServices, account_data: AccountDataPart
+    base: Foundations,
+    rooms: RoomCore,
+    users: Accounting,
+    services: RoomServices,
+    account_data: AccountDataPart,
+    limiter: Limiter,
 ) -> Syncing:
     """The followers of the ring that answer readers."""
     database, ring = base.database, base.ring
@@ -340,9 +346,15 @@ def make_syncing(
         Parts(room_part, invites, account_data, queue),
         base.clock,
     )
-    return Syncing(
-        engine=engine,
-        feeds=feeds,
+    asking = Asking(engine, users.filters, ring)
+    stream_services = StreamServices(
         streams=Streams(engine, feeds, queue),
-        asking=Asking(engine, users.filters, ring),
+        asking=asking,
+        sending=services.sending,
+        typing=rooms.typing,
+        receipts=rooms.receipts,
+        tokens=users.tokens,
+        limiter=limiter,
+        clock=base.clock,
     )
+    return Syncing(engine=engine, feeds=feeds, asking=asking, conversations=Conversations(stream_services))
