@@ -41,8 +41,9 @@ class Cast:
         return self._users[self._taken - count : self._taken]
 
     async def any(self, count: int) -> list[User]:
-        """Users who may be in other rooms already."""
+        """Users who may be in other rooms already. Nobody may `take` them afterwards."""
         await self._have(count)
+        self._taken = max(self._taken, count)
         return self._users[:count]
 
     async def _have(self, count: int) -> None:

@@ -95,7 +95,7 @@ class Server(ABC):
         self._process.wait()
 
     def destroy(self) -> None:
-        """Stop the server and its database."""
+        """Stop the server and its database, those that run."""
         self.stop()
         self.postgres.stop()
 

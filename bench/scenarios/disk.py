@@ -1,11 +1,17 @@
-"""What the database keeps: bytes per message, and per state event in a large room."""
+"""What the database keeps: bytes per message, and per state event in a large room.
+
+The messages go to a server that is started anew with an empty database, since what vacuum gives back of earlier work,
+and free space that is filled again, would be taken for theirs.
+"""
 
 import asyncio
 import math
+import time
 
-from bench.cast import Writer
+from bench.cast import Cast, Writer
 from bench.figures import Figure, Stage
 from bench.scenarios.big_room import the_big_room
+from bench.scenarios.writing import SETTLE_SECONDS
 from bench.wire import Client, path_of
 
 MESSAGES = 2000
@@ -18,7 +24,14 @@ MEMBERS_FOR_OTHERS = 5_000
 
 async def run(stage: Stage) -> list[Figure]:
     """Measure by how much the database grows, and how much it writes to its log meanwhile."""
-    return [*await _messages(stage), *await _state_events(stage)]
+    folder = stage.server.folder
+    fresh = type(stage.server)(folder.with_name(f"{folder.name}-disk"))
+    try:
+        fresh.create()
+        figures = await _messages(Stage(fresh, Cast(fresh), stage.scale))
+    finally:
+        fresh.destroy()
+    return [*figures, *await _state_events(stage)]
 
 
 async def _messages(stage: Stage) -> list[Figure]:
@@ -27,6 +40,7 @@ async def _messages(stage: Stage) -> list[Figure]:
     writers = [Writer(user, room_id) for user, room_id in zip(users, rooms, strict=True)]
     each = stage.count(MESSAGES, least=160) // WRITERS
     postgres = stage.server.postgres
+    postgres.settle()
     size, log = postgres.size_bytes(), postgres.wal_bytes()
     async with asyncio.TaskGroup() as group:
         for writer in writers:
@@ -41,6 +55,7 @@ async def _state_events(stage: Stage) -> list[Figure]:
     client = Client(stage.server.address, room.members[0].token)
     events = stage.count(STATE_EVENTS, least=50)
     postgres = stage.server.postgres
+    postgres.settle()
     size, log = postgres.size_bytes(), postgres.wal_bytes()
     for number in range(events):
         await client.call(
@@ -53,6 +68,7 @@ async def _state_events(stage: Stage) -> list[Figure]:
 
 def _growth(stage: Stage, what: str, count: int, size_before: int, log_before: int) -> list[Figure]:
     postgres = stage.server.postgres
+    time.sleep(SETTLE_SECONDS)
     log_bytes = postgres.wal_bytes() - log_before
     return [
         Figure("disk", f"bytes per {what}", (postgres.size_bytes() - size_before) / count, "B"),
