@@ -47,6 +47,7 @@ class LogConnection:
         self._reactor = reactor
         self._waiting: Deferred[Cursor] | None = None
         self._wants_write = False
+        self._is_sending = False
         # Of our own: libpq may close its socket whenever it likes, and the reactor must still be able to forget it.
         self._socket = os.dup(connection.fileno())
         reactor.addReader(self)
@@ -60,13 +61,15 @@ class LogConnection:
         """Send the text, one statement or several; fires with the cursor of the last one, or with psycopg2's error."""
         waiting: Deferred[Cursor] = Deferred()
         self._waiting = waiting
+        # Also an answer that is there at once comes after this has returned: the caller has things to do before it.
+        self._is_sending = True
         try:
             self._cursor.execute(text)
         except psycopg2.Error as error:
-            self._waiting = None
-            waiting.errback(error)
-            return waiting
-        self._poll()
+            self._end(error)
+        else:
+            self._poll()
+        self._is_sending = False
         return waiting
 
     def close(self) -> None:
@@ -79,9 +82,7 @@ class LogConnection:
         os.close(self._socket)
         self._socket = -1
         self._connection.close()
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting.errback(psycopg2.InterfaceError("the connection was closed"))
+        self._end(psycopg2.InterfaceError("the connection was closed"))
 
     # What the reactor calls.
 
@@ -113,8 +114,8 @@ class LogConnection:
             # Without a code it is libpq that speaks: the connection is gone, whether it says so or not.
             if self._connection.closed or not error.pgcode:
                 self.close()
-            if waiting is not None:
-                waiting.errback(error)
+            self._waiting = waiting
+            self._end(error)
             return
         if (state == POLL_WRITE) != self._wants_write:
             self._wants_write = state == POLL_WRITE
@@ -122,9 +123,25 @@ class LogConnection:
                 self._reactor.addWriter(self)
             else:
                 self._reactor.removeWriter(self)
-        if state == POLL_OK and self._waiting is not None:
-            waiting, self._waiting = self._waiting, None
-            waiting.callback(self._cursor)
+        if state == POLL_OK:
+            self._end(self._cursor)
+
+    def _end(self, result: Cursor | psycopg2.Error) -> None:
+        """Tell the one who waits, if any."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is None:
+            return
+        if self._is_sending:
+            self._reactor.callLater(0, _fire, waiting, result)
+        else:
+            _fire(waiting, result)
+
+
+def _fire(waiting: Deferred[Cursor], result: Cursor | psycopg2.Error) -> None:
+    if isinstance(result, psycopg2.Error):
+        waiting.errback(result)
+    else:
+        waiting.callback(result)
 
 
 async def connect(dsn: str, reactor: Any) -> LogConnection:

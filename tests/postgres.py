@@ -7,6 +7,7 @@ def test_something(fresh_database: FreshDatabase) -> None:
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import shutil
 import signal
 import subprocess
@@ -28,6 +29,9 @@ FreshDatabase = Callable[[], str]
 TEMPLATE: Final = "myelin_template"
 SUPERUSER: Final = "myelin"
 START_TIMEOUT_S: Final = 60.0
+
+_LIBC: Final = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG: Final = 1
 
 _SETTINGS: Final = (
     # Without fsync the crash of a process loses nothing, only one of the machine does.
@@ -83,6 +87,7 @@ class TestServer:
                 stdin=subprocess.DEVNULL,
                 cwd="/",
                 start_new_session=True,
+                preexec_fn=_end_with_parent,
                 **self._identity(),
             )
         deadline_s = time.monotonic() + START_TIMEOUT_S
@@ -156,6 +161,11 @@ class TestServer:
         if self._user is None:
             return {}
         return {"user": self._user.user_id, "group": self._user.group_id, "extra_groups": []}
+
+
+def _end_with_parent() -> None:
+    """Let the kernel stop this process when the tests are killed."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def installed_programs() -> dict[str, Path]:

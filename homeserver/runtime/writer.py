@@ -273,6 +273,8 @@ class Writer:
 
     async def _recover(self, batch: Sequence[_Call], error: BaseException | None) -> None:
         """Bring a batch to its end: committed as a whole, or call by call without those that the database refuses."""
+        # Not at once: the batch before may not have been published yet.
+        await self._session.sleep(0)
         try:
             if await self._try_until_answered(batch, error):
                 self._publish(batch)
