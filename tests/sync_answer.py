@@ -106,6 +106,10 @@ class Synced:
         """The state before the timeline, as far as it is told."""
         return Events(self.room(room).get("state", {}).get("events", []))
 
+    def all_events(self, room: str) -> Events:
+        """State and timeline together: all that leads to the state at the end."""
+        return Events([*self.state(room), *self.timeline(room)])
+
     def state_after(self, room: str) -> Events:
         """The state at the end of the timeline, as far as it is told."""
         found = self.room(room)

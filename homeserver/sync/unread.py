@@ -107,6 +107,7 @@ class Unread:
             rows = await self._events_after(room.number, state.upto, upto)
             if rows:
                 await self._judge(user_id, room, state, rows, upto)
+                await self._take_back(state, [row.event.redacts for row in rows if row.event.redacts is not None])
             else:
                 state.upto = max(state.upto, upto)
         return state.count()
@@ -143,12 +144,23 @@ class Unread:
                 # Who writes has read what was there: sending counts as a receipt for its thread.
                 state.has_read_upto(row.thread or MAIN, row.position)
                 continue
+            if row.redacted_by is not None:
+                continue
             actions = evaluator.evaluate(self._facts_of(row, room), display_name)
             if actions.notify:
                 thread = None if row.thread is None else EventId(row.thread)
                 state.notifying.append(Notification(row.position, thread, actions.highlight))
                 state.counts = None
         state.upto = max(state.upto, upto)
+
+    async def _take_back(self, state: _RoomState, targets: Sequence[EventId]) -> None:
+        """Whatever was redacted meanwhile is no news any more."""
+        if not targets or not state.notifying:
+            return
+        found = await self._events.by_ids(targets)
+        gone = {row.position for row in found.values() if row.redacted_by is not None}
+        state.notifying = [each for each in state.notifying if each.position not in gone]
+        state.counts = None
 
     def _facts_of(self, row: EventRow, room: Room) -> EventFacts:
         facts = self._facts.get(row.position)

@@ -25,7 +25,7 @@ def couple(cast: Cast) -> Couple:
 def test_the_first_sync_tells_the_whole_state_once(couple: Couple) -> None:
     romeo, juliet, room = couple
     told = romeo.sync(filter={"room": {"timeline": {"limit": 1}}})
-    events = told.state(room) + told.timeline(room)
+    events = told.all_events(room)
     assert len(told.timeline(room)) == 1
     assert told.is_limited(room)
     keys = [(event["type"], event["state_key"]) for event in events]
