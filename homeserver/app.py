@@ -17,7 +17,6 @@ from homeserver.doors import all_doors
 from homeserver.parts import (
     Accounting,
     Foundations,
-    Syncing,
     lay_foundations,
     make_accounting,
     make_room_core,
@@ -52,7 +51,6 @@ class Server:
         self._reactor = reactor
         self._base: Foundations | None = None
         self._users: Accounting | None = None
-        self._syncing: Syncing | None = None
         self._http: HttpServer | None = None
 
     async def start(self, dsn: str) -> None:
@@ -63,15 +61,16 @@ class Server:
         users = self._users = make_accounting(base, limiter)
         account_data = AccountDataPart(base.database, base.ring, users.push_rules)
         services = make_room_services(base, rooms, users, account_data)
-        syncing = self._syncing = make_syncing(base, rooms, users, services, account_data, limiter)
+        syncing = make_syncing(base, rooms, users, services, account_data, limiter)
         users.passwords.start()
         await users.jobs.start(RoomsOfUser(rooms.memberships, rooms.heads, services.changes).work)
         base.tasks.every("note when devices were seen", FLUSH_EVERY_S, users.sightings.flush)
+        base.tasks.keep("guests leave where they may not be", services.guest_removal.run)
         users.tokens.on_revoked(syncing.conversations.revoked)
         http = HttpServer(
             self._reactor,
             base.clock,
-            all_doors(base, rooms, users, services, syncing, limiter),
+            all_doors(base, rooms, users, services, syncing),
             AccessControl(users.tokens, sighted=users.sightings.note),
             limiter,
             base.metrics,
@@ -88,12 +87,15 @@ class Server:
         """Finish what is being done, commit what waits, let go of everything."""
         if self._http is not None:
             await self._http.stop(GRACE_S)
-        if self._base is not None:
+        if self._base is None:
+            return
+        try:
             await self._base.tasks.stop()
             await self._base.writer.stop()
             if self._users is not None:
-                await self._users.sightings.flush()
                 self._users.passwords.stop()
+                await self._users.sightings.flush()
+        finally:
             await self._base.database.stop()
 
 

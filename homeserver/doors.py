@@ -36,7 +36,6 @@ from client_api import (
 )
 from homeserver.parts import Accounting, Foundations, RoomCore, RoomServices, Syncing
 from homeserver.web import operations
-from homeserver.web.limits import Limiter
 from homeserver.web.operations import Operations
 from homeserver.web.plan import BoundEndpoint, bind
 from storage.database import Cursor
@@ -48,7 +47,6 @@ def all_doors(
     users: Accounting,
     services: RoomServices,
     syncing: Syncing,
-    limiter: Limiter,
 ) -> Iterator[BoundEndpoint]:
     """All endpoints of the server, each with the service that it calls."""
 

@@ -23,6 +23,7 @@ from homeserver.rooms.elsewhere import Nowhere
 from homeserver.rooms.entering import Entering
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.event_reads import EventReads
+from homeserver.rooms.guests import GuestRemoval
 from homeserver.rooms.heads import Heads
 from homeserver.rooms.history import History, Showing
 from homeserver.rooms.member_lists import MemberLists
@@ -257,6 +258,7 @@ class RoomServices:
     related: Related
     relations: Relations
     stripped: StrippedStates
+    guest_removal: GuestRemoval
 
 
 def make_room_services(base: Foundations, rooms: RoomCore, users: Accounting, ignored: AccountDataPart) -> RoomServices:
@@ -297,6 +299,7 @@ def make_room_services(base: Foundations, rooms: RoomCore, users: Accounting, ig
         related=Related(database, ring, readings, event_reads, rooms.events, showing),
         relations=relations,
         stripped=StrippedStates(database, rooms.state, rooms.events),
+        guest_removal=GuestRemoval(database, ring, rooms.heads, changes, base.reactor),
     )
 
 

@@ -29,6 +29,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "homeserver.admin",
     ),
     ("client_api", "federation.inbound"),
+    ("homeserver.parts",),
+    ("homeserver.doors",),
     ("homeserver.app",),
     ("homeserver.ports", "homeserver.cli", "homeserver.__main__"),
     ("bench",),
