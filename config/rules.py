@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 ROOM_VERSIONS = ("1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12")
 _LABELS = re.compile(r"[A-Za-z0-9.-]{1,255}")
 _PORT = re.compile(r"[0-9]{1,5}")
+_KEY_ID = re.compile(r"ed25519:[A-Za-z0-9_]+")
+_PUBLIC_KEY = re.compile(r"[A-Za-z0-9+/]{43}=?")
 
 
 def server_name(text: str) -> str | None:
@@ -35,6 +37,21 @@ def server_name(text: str) -> str | None:
     if host != host.lower():
         return f"a server name in lower case: {text.lower()}"
     return None
+
+
+def delegated_name(text: str | None) -> str | None:
+    """A server name, or none."""
+    return None if text is None else server_name(text)
+
+
+def key_id(text: str) -> str | None:
+    """The id of a signing key."""
+    return None if _KEY_ID.fullmatch(text) else "the id of a signing key, such as ed25519:a_1"
+
+
+def public_key(text: str) -> str | None:
+    """A public key as it is published."""
+    return None if _PUBLIC_KEY.fullmatch(text) else "a public key: 43 characters of base64"
 
 
 def _split_port(text: str) -> tuple[str, str | None]:

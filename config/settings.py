@@ -132,6 +132,15 @@ class RateLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class OldSigningKey:
+    """A signing key that this server used before."""
+
+    key_id: str = required("Its id, such as ed25519:a_1.", check=rules.key_id)
+    public_key: str = required("The public key (base64).", check=rules.public_key)
+    expired_ts: int = required("When it was used last, in milliseconds since 1970.", check=rules.at_least(0))
+
+
+@dataclass(frozen=True, slots=True)
 class Federation:
     """Talking to other homeservers."""
 
@@ -145,6 +154,18 @@ class Federation:
     )
     trusted_key_servers: tuple[str, ...] = setting(
         ("matrix.org",), "Ask these servers for the keys of servers that do not answer themselves."
+    )
+    old_signing_keys: tuple[OldSigningKey, ...] = setting(
+        (),
+        "Signing keys that this server used before, so that others can check old events. "
+        "The line of a signing key file holds the secret; what belongs here is the public key "
+        "(as /_matrix/key/v2/server showed it), {key_id: ID, public_key: KEY, expired_ts: TIME}.",
+    )
+    delegate_to: str | None = setting(
+        None,
+        "Where other servers reach this one, if not at its own name: a server name, told at "
+        "/.well-known/matrix/server. null: nothing is told there.",
+        check=rules.delegated_name,
     )
 
 

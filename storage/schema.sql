@@ -205,6 +205,7 @@ CREATE TABLE memberships (                   -- current membership of everybody,
     PRIMARY KEY (room, user_id)
 );
 CREATE INDEX memberships_user ON memberships (user_id, membership);
+CREATE INDEX memberships_server ON memberships (substr(user_id, strpos(user_id, ':') + 1), room);
 
 CREATE TABLE membership_changes (            -- of local users, in order: what /sync has to tell
     user_id     text   COLLATE "C" NOT NULL,
@@ -257,3 +258,44 @@ CREATE TABLE receipts (
 ) WITH (fillfactor = 60);
 CREATE INDEX receipts_position ON receipts (room, position);
 CREATE INDEX receipts_user ON receipts (user_id);
+
+-- ---------------------------------------------------------------- other servers
+
+CREATE TABLE server_keys (                   -- signing keys of other servers
+    server_name     text   NOT NULL,
+    key_id          text   NOT NULL,
+    verify_key      text   NOT NULL,         -- base64
+    valid_until_ts  bigint NOT NULL,         -- at most 7 days after it was heard
+    expired_ts      bigint,                  -- when the server stopped using it; NULL: in use
+    PRIMARY KEY (server_name, key_id)
+) WITH (fillfactor = 80);
+
+CREATE TABLE key_responses (                 -- the newest response that tells of a key, for those who ask us as a notary
+    server_name     text   NOT NULL,
+    key_id          text   NOT NULL,
+    json            bytea  NOT NULL,
+    valid_until_ts  bigint NOT NULL,         -- as the server said
+    fetched_ts      bigint NOT NULL,
+    PRIMARY KEY (server_name, key_id)
+) WITH (fillfactor = 80);
+
+CREATE TABLE destinations (                  -- servers that do not answer; the others have no row
+    server_name       text    PRIMARY KEY,
+    failures          integer NOT NULL,
+    failing_since_ts  bigint  NOT NULL,
+    retry_ts          bigint  NOT NULL
+) WITH (fillfactor = 80);
+
+-- ---------------------------------------------------------------- sending to other servers
+
+CREATE TABLE lagging_destinations (          -- servers that have not got all that was for them; others are as far as the
+    server_name  text   COLLATE "C" PRIMARY KEY,                                        -- sender's row in follower_cursors
+    position     bigint NOT NULL             -- they have everything up to here
+) WITH (fillfactor = 80);
+
+CREATE TABLE relayed_events (                -- events of other servers that we are to send on, such as joins through us
+    position        bigint PRIMARY KEY,      -- of the entry that says so
+    room            bigint NOT NULL,
+    event_position  bigint NOT NULL
+);
+CREATE INDEX relayed_events_event ON relayed_events (room, event_position);

@@ -1,0 +1,1 @@
+"""Talking to other homeservers: outbound (requests, keys) and inbound (doors)."""

@@ -1,0 +1,1 @@
+"""Requests to other servers: where they are, how they are asked, which keys they sign with."""

@@ -1,0 +1,108 @@
+"""Questions to the DNS: addresses as this machine resolves names (hosts file included), and SRV records."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError
+from twisted.internet.threads import deferToThreadPool
+from twisted.names import client, dns
+from twisted.names.error import DNSNameError, DNSQueryTimeoutError, DomainError, ResolverError
+from twisted.python.threadpool import ThreadPool
+
+from homeserver.core.discovery import SrvRecord
+
+LOOKUP_THREADS: Final = 16
+SRV_TIMEOUTS_S: Final = (2, 4)
+ABSENT_FOR_S: Final = 300
+FAILED_FOR_S: Final = 60
+LONGEST_FOR_S: Final = 24 * 3600
+SHORTEST_FOR_S: Final = 30
+
+
+class NoAddress(Exception):
+    """A host name has no address; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class SrvAnswer:
+    """SRV records, and for how long they hold. A DNS that fails counts as one without records, for a short time."""
+
+    records: tuple[SrvRecord, ...]
+    valid_for_s: int
+
+
+class Dns(Protocol):
+    """What discovery asks."""
+
+    async def addresses(self, host: str) -> Sequence[str]:
+        """The addresses of a host, the preferred ones first. Raises NoAddress."""
+        ...
+
+    async def srv(self, name: str) -> SrvAnswer:
+        """The SRV records at a name."""
+        ...
+
+
+class SystemDns:
+    """The DNS of this machine. `srv_servers` are name servers for SRV records instead of those in resolv.conf."""
+
+    def __init__(self, reactor: Any, srv_servers: Sequence[tuple[str, int]] = ()) -> None:
+        self._reactor = reactor
+        self._threads = ThreadPool(0, LOOKUP_THREADS, "dns")
+        self._resolver: Any = client.Resolver(  # type: ignore[no-untyped-call]  # Twisted has no types here
+            resolv=None if srv_servers else "/etc/resolv.conf",
+            servers=list(srv_servers),
+            timeout=SRV_TIMEOUTS_S,
+            reactor=reactor,
+        )
+
+    def start(self) -> None:
+        """Make the threads ready."""
+        self._threads.start()
+
+    def stop(self) -> None:
+        """Wait for look-ups that are running, and end the threads."""
+        self._threads.stop()
+
+    async def addresses(self, host: str) -> Sequence[str]:
+        """The addresses of a host, in the order that the system's resolver prefers (RFC 6724)."""
+        try:
+            return (str(ipaddress.ip_address(host)),)
+        except ValueError:
+            found: Deferred[list[str]] = deferToThreadPool(self._reactor, self._threads, _look_up, host)
+            return await found
+
+    async def srv(self, name: str) -> SrvAnswer:
+        """The SRV records at a name."""
+        try:
+            answers, _, _ = await self._resolver.lookupService(name)
+        except DNSNameError:
+            return SrvAnswer((), ABSENT_FOR_S)
+        except (DomainError, ResolverError, DNSQueryTimeoutError, ConnectError, OSError, ValueError, EOFError):
+            # Broken name servers are common, and a host that has none of these records works without them. TLS
+            # makes sure that nobody gains by suppressing them.
+            return SrvAnswer((), FAILED_FOR_S)
+        found = [(answer.ttl, answer.payload) for answer in answers if answer.type == dns.SRV]
+        if not found:
+            return SrvAnswer((), ABSENT_FOR_S)
+        records = tuple(
+            SrvRecord(record.priority, record.weight, record.port, record.target.name.decode("ascii", "replace"))
+            for _, record in found
+        )
+        return SrvAnswer(records, max(SHORTEST_FOR_S, min(LONGEST_FOR_S, *(ttl or 0 for ttl, _ in found))))
+
+
+def _look_up(host: str) -> list[str]:
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    except (socket.gaierror, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, socket.gaierror) else "it is no host name"
+        raise NoAddress(f"the name {host} has no address: {reason}") from None
+    # A zone ("fe80::1%eth0") stays in the text, so that the check of addresses sees and refuses it.
+    return list(dict.fromkeys(str(address[0]) for _, _, _, _, address in found))
