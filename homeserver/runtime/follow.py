@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import structlog
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 
 from homeserver.runtime.ring import Ring
 from storage import log_head
@@ -147,9 +148,10 @@ class Follower:
         if seconds is not None:
             timer = self._reactor.callLater(seconds, self._wake)
 
-            def end(_: object) -> None:
+            def end(outcome: None | Failure) -> None | Failure:
                 if timer.active():
                     timer.cancel()
+                return outcome  # a cancellation has to reach who waits
 
             waiting.addBoth(end)
         return waiting
