@@ -27,6 +27,8 @@ from storage.database import Database
 from storage.rows import AccountDataRow, Entry, EventRow, ReceiptRow, Status
 
 MOST_USERS = 20_000
+MOST_UNREAD = 10_000
+"""Unread events kept for a user and a room; beyond that the oldest count as read."""
 MOST_COLD_EVENTS = 2_000
 """Unread events that are judged when a room is asked for the first time; older ones count as read."""
 
@@ -61,6 +63,17 @@ class _RoomState:
         if self.notifying and self.read != read:
             self.notifying = [each for each in self.notifying if not self.read.has_read(each)]
             self.counts = None
+
+    def add(self, notification: Notification) -> None:
+        """One more event notifies. Its cost does not grow with what is unread already."""
+        if self.read.has_read(notification):
+            return
+        self.notifying.append(notification)
+        if len(self.notifying) > MOST_UNREAD:
+            del self.notifying[: MOST_UNREAD // 10]
+            self.counts = None
+        elif self.counts is not None:
+            self.counts = self.counts.plus(notification)
 
     def count(self) -> UnreadCounts:
         """The counts as they stand."""
@@ -149,8 +162,7 @@ class Unread:
             actions = evaluator.evaluate(self._facts_of(row, room), display_name)
             if actions.notify:
                 thread = None if row.thread is None else EventId(row.thread)
-                state.notifying.append(Notification(row.position, thread, actions.highlight))
-                state.counts = None
+                state.add(Notification(row.position, thread, actions.highlight))
         state.upto = max(state.upto, upto)
 
     async def _take_back(self, state: _RoomState, targets: Sequence[EventId]) -> None:
