@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
-from storage import account_data, receipts, room_log, to_device
-from storage.rows import AccountDataRow, EventRow, ReceiptRow, ToDeviceRow
+from storage import account_data, receipts, room_log, sending, to_device
+from storage.rows import AccountDataRow, EventRow, ReceiptRow, RelayRow, ToDeviceRow
 from storage.statements import Statements
 
 Persist = Mapping[type[Any], Callable[[Statements, Sequence[Any]], object]]
@@ -16,8 +16,10 @@ Persist = Mapping[type[Any], Callable[[Statements, Sequence[Any]], object]]
 PERSIST: Final[Persist] = MappingProxyType(
     {
         EventRow: room_log.persist_events,
+        RelayRow: sending.persist_relayed,
         ReceiptRow: receipts.persist,
         AccountDataRow: account_data.persist,
         ToDeviceRow: to_device.persist,
+        DeviceListRow: device_lists.persist,
     }
 )

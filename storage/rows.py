@@ -99,6 +99,12 @@ class RoomChanges:
     redaction: AppliedRedaction | None = None
     summary: RoomSummary | None = None
     new_room: NewRoom | None = None
+    given_states: tuple[tuple[int, bytes], ...] = ()
+    """Events that came as parts of a state, by position, and the roots of the states before them, now known."""
+    missing: tuple[str, ...] = ()
+    """Ids of events that this one follows and that we do not have: there our history ends."""
+    found: tuple[str, ...] = ()
+    """Ids of events at which our history does not end any more."""
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -169,6 +175,17 @@ class ToDeviceRow(Entry):
 
 
 @dataclass(slots=True, eq=False)
+class RelayRow(Entry):
+    """An event of another server, at an earlier position, that this one is to send on to the room's servers.
+
+    Such as the join of a user who came in through us. Specification: server-server API, "Joining Rooms".
+    """
+
+    room: int
+    event_position: int
+
+
+@dataclass(slots=True, eq=False)
 class TypingRow(Entry):
     """Who types in a room now: the whole list, also when it became empty."""
 
@@ -179,7 +196,20 @@ class TypingRow(Entry):
 
 @dataclass(slots=True, eq=False)
 class DeviceListRow(Entry):
-    """The devices or keys of a user changed. Durable form comes with the keys."""
+    """The devices or keys of a user changed, local or remote. `device_id`: which device; None: several, or the user's.
+
+    Written as one row for each user. The position is also the `stream_id` that other servers get.
+    """
+
+    user_id: str
+    device_id: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class KeyCountsRow(Entry):
+    """How many unclaimed one-time keys a device has changed. `is_urgent`: it should hear of it at once."""
 
     durable: ClassVar[bool] = False
     user_id: str
+    device: int
+    is_urgent: bool = False

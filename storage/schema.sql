@@ -125,6 +125,7 @@ CREATE TABLE to_device (                     -- messages that a device has not y
     json      bytea  NOT NULL,               -- {"content":…,"sender":…,"type":…}
     PRIMARY KEY (device, position)
 );
+CREATE INDEX to_device_position ON to_device (position);
 
 CREATE TABLE device_transactions (           -- answers to PUTs other than room events, so that a repeat gets the first answer
     device    bigint NOT NULL REFERENCES devices ON DELETE CASCADE,
@@ -168,12 +169,14 @@ CREATE TABLE events (
 CREATE INDEX events_timeline ON events (room, position);
 CREATE INDEX events_topology ON events (room, depth, position);
 CREATE INDEX events_sent ON events (device, position) WHERE device IS NOT NULL;
+CREATE INDEX events_members ON events (room, position) WHERE type = 'm.room.member';
 
 CREATE TABLE auth_edges (                    -- of state events: the auth chain can be walked without reading JSON
     position  bigint   PRIMARY KEY,
     auth      bigint[] NOT NULL,
     rank      integer  NOT NULL              -- length of the longest way down the auth events, see homeserver.core.state_res
 );
+CREATE INDEX auth_edges_auth ON auth_edges USING gin (auth);
 
 CREATE TABLE relations (                     -- annotations, replacements, threads, references
     target    text     COLLATE "C" NOT NULL, -- event id
@@ -299,3 +302,138 @@ CREATE TABLE relayed_events (                -- events of other servers that we 
     event_position  bigint NOT NULL
 );
 CREATE INDEX relayed_events_event ON relayed_events (room, event_position);
+
+-- ---------------------------------------------------------------- receiving from other servers
+
+CREATE TABLE inbound_transactions (          -- answers to transactions, so that a repeat gets the first answer
+    origin       text   NOT NULL,
+    txn_id       text   NOT NULL,
+    answer       bytea  NOT NULL,            -- the JSON
+    received_ts  bigint NOT NULL,
+    PRIMARY KEY (origin, txn_id)
+);
+CREATE INDEX inbound_transactions_age ON inbound_transactions (received_ts);
+
+CREATE TABLE staged_pdus (                   -- events that we have taken, but whose past has to be fetched first
+    staged       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    room_id      text   COLLATE "C" NOT NULL,
+    event_id     text   COLLATE "C" NOT NULL,
+    origin       text   NOT NULL,            -- the server that sent it
+    json         bytea  NOT NULL,
+    received_ts  bigint NOT NULL,
+    UNIQUE (room_id, event_id)
+);
+
+CREATE TABLE backward_extremities (          -- where our history of a room ends: events that others follow and we do not have
+    room      bigint NOT NULL,
+    event_id  text   COLLATE "C" NOT NULL,
+    depth     bigint NOT NULL,               -- of the deepest event that follows it
+    PRIMARY KEY (room, event_id)
+);
+CREATE INDEX backward_extremities_depth ON backward_extremities (room, depth);
+
+CREATE TABLE event_verdicts (                -- of events of other servers that were not simply accepted
+    event_id     text   COLLATE "C" PRIMARY KEY,
+    room_id      text   NOT NULL,
+    origin       text   NOT NULL,            -- the server that sent it to us
+    verdict      text   NOT NULL,            -- soft-failed, rejected, dropped
+    rule         text   NOT NULL,            -- the check that decided
+    reason       text   NOT NULL,            -- a sentence
+    decided_ts   bigint NOT NULL
+);
+CREATE INDEX event_verdicts_age ON event_verdicts (decided_ts);
+
+-- ---------------------------------------------------------------- keys for end-to-end encryption
+
+CREATE TABLE device_keys (                   -- identity keys of local devices
+    device  bigint PRIMARY KEY REFERENCES devices ON DELETE CASCADE,
+    json    bytea  NOT NULL                  -- as uploaded, without unsigned, with signatures of its own user only
+);
+
+CREATE TABLE one_time_keys (
+    device      bigint  NOT NULL REFERENCES devices ON DELETE CASCADE,
+    algorithm   text    NOT NULL,
+    key_id      text    NOT NULL,
+    number      bigint  GENERATED ALWAYS AS IDENTITY, -- the order of upload
+    is_claimed  boolean NOT NULL DEFAULT false, -- kept for a while: a repeated upload must not bring it back
+    json        bytea   NOT NULL,            -- the key as it is given out: an object, or a string
+    PRIMARY KEY (device, algorithm, key_id)
+);
+CREATE INDEX one_time_keys_order ON one_time_keys (device, algorithm, number) WHERE NOT is_claimed;
+
+CREATE TABLE fallback_keys (                 -- given out when the one-time keys of their algorithm are used up
+    device     bigint  NOT NULL REFERENCES devices ON DELETE CASCADE,
+    algorithm  text    NOT NULL,
+    key_id     text    NOT NULL,
+    is_used    boolean NOT NULL DEFAULT false,
+    json       bytea   NOT NULL,
+    PRIMARY KEY (device, algorithm)
+);
+
+CREATE TABLE cross_signing_keys (            -- of local users, and those of others that we know
+    user_id     text  COLLATE "C" NOT NULL,
+    usage       text  NOT NULL,              -- master, self_signing, user_signing
+    public_key  text  NOT NULL,              -- unpadded base64
+    json        bytea NOT NULL,              -- as uploaded, with signatures of its own user only
+    PRIMARY KEY (user_id, usage)
+);
+
+CREATE TABLE key_signatures (                -- signatures that were uploaded by themselves
+    user_id     text COLLATE "C" NOT NULL,   -- whose key is signed
+    key_id      text NOT NULL,               -- which one: the id of a device, or the public key
+    signer      text COLLATE "C" NOT NULL,
+    signer_key  text NOT NULL,               -- ed25519:…
+    signature   text NOT NULL,
+    PRIMARY KEY (user_id, key_id, signer, signer_key)
+);
+
+CREATE TABLE device_list_positions (         -- where in the log the devices or keys of a user changed last
+    user_id   text   COLLATE "C" PRIMARY KEY,
+    position  bigint NOT NULL,               -- of local users also the stream_id for other servers
+    previous  bigint                         -- where they had changed before that
+) WITH (fillfactor = 80);
+CREATE INDEX device_list_positions_position ON device_list_positions (position);
+
+CREATE TABLE remote_device_lists (           -- users of other servers whose devices we keep and follow
+    user_id    text    COLLATE "C" PRIMARY KEY,
+    stream_id  bigint,                       -- of their server, of the last change that we have
+    is_stale   boolean NOT NULL              -- we missed something: to be read anew
+);
+CREATE INDEX remote_device_lists_stale ON remote_device_lists (user_id) WHERE is_stale;
+
+CREATE TABLE remote_devices (
+    user_id    text  COLLATE "C" NOT NULL REFERENCES remote_device_lists ON DELETE CASCADE,
+    device_id  text  NOT NULL,
+    json       bytea NOT NULL,               -- the keys, with unsigned.device_display_name; {} for a device without keys
+    PRIMARY KEY (user_id, device_id)
+);
+
+CREATE TABLE key_backups (                   -- versions of the backup of a user's room keys
+    user_id     text    NOT NULL REFERENCES users,
+    version     bigint  NOT NULL,
+    algorithm   text    NOT NULL,
+    auth_data   bytea   NOT NULL,
+    etag        bigint  NOT NULL DEFAULT 0,  -- grows whenever a session changes
+    sessions    bigint  NOT NULL DEFAULT 0,  -- how many it holds
+    is_deleted  boolean NOT NULL DEFAULT false, -- its number is not given out again
+    PRIMARY KEY (user_id, version)
+);
+
+CREATE TABLE key_backup_sessions (           -- room keys, encrypted by the client
+    user_id              text    NOT NULL,
+    version              bigint  NOT NULL,
+    room_id              text    NOT NULL,
+    session_id           text    NOT NULL,
+    is_verified          boolean NOT NULL,
+    first_message_index  bigint  NOT NULL,
+    forwarded_count      bigint  NOT NULL,
+    session_data         bytea   NOT NULL,
+    PRIMARY KEY (user_id, version, room_id, session_id),
+    FOREIGN KEY (user_id, version) REFERENCES key_backups ON DELETE CASCADE
+);
+
+CREATE TABLE dehydrated_devices (            -- a device without a session, which takes messages until one comes for them
+    user_id      text   PRIMARY KEY REFERENCES users,
+    device       bigint NOT NULL UNIQUE REFERENCES devices ON DELETE CASCADE,
+    device_data  bytea  NOT NULL
+);

@@ -61,11 +61,11 @@ class PendingEdus:
 
     def take(self) -> list[bytes]:
         """As many as go into one transaction, encoded; they no longer wait."""
-        taken: list[bytes] = []
-        for key in list(self._others)[:MOST_IN_A_TRANSACTION]:
-            taken.append(self._others.pop(key))
-        for room_id, user_id in list(self._typing)[: MOST_IN_A_TRANSACTION - len(taken)]:
-            taken.append(typing_edu(room_id, user_id, self._typing.pop((room_id, user_id))))
+        taken = [self._others.pop(key) for key in list(self._others)[:MOST_IN_A_TRANSACTION]]
+        taken += [
+            typing_edu(room_id, user_id, self._typing.pop((room_id, user_id)))
+            for room_id, user_id in list(self._typing)[: MOST_IN_A_TRANSACTION - len(taken)]
+        ]
         receipts, self._receipts = receipt_contents(self._receipts, MOST_IN_A_TRANSACTION - len(taken))
         taken += [_encode({"content": content, "edu_type": "m.receipt"}) for content in receipts]
         return taken

@@ -1,0 +1,262 @@
+"""Tells other servers what happens in the rooms that they are in: a follower of the log with one cursor a server.
+
+A server that takes what it is sent is served from memory: one transaction at a time, what gathers meanwhile goes into
+the next. One that does not is left at its position (`lagging`), costs nothing while it is away, and is brought up to
+date when it is back (`catching_up`). Nothing is lost by a crash: the stored cursor never passes what a server has not
+taken, and servers bear to be sent the same twice.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+from twisted.internet.defer import CancelledError, Deferred
+
+from federation.outbound.edus import PendingEdus, ReceiptKey, ReceiptNotice
+from federation.outbound.errors import RemoteError, RemoteRefused
+from federation.outbound.lagging import Lagging
+from federation.outbound.room_servers import RoomServers
+from federation.outbound.transactions import MOST_PDUS, Transactions
+from federation.outbound.typing_notices import TypingNotices
+from homeserver.core.ids import ServerName, server_name_of
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.ring import Ring
+from homeserver.runtime.tasks import Tasks
+from storage import sending
+from storage.database import Database
+from storage.rows import Entry, EventRow, ReceiptRow, RelayRow, Status, TypingRow
+
+PAGE_ENTRIES: Final = 500
+MOST_WAITING: Final = 5_000
+"""Events that wait in memory for one server; with more it is brought up to date from the tables."""
+SAVE_EVERY_S: Final = 2.0
+PASSED_OVER: Final = frozenset((401, 404, 408, 429))
+"""Statuses that say "not now". With others of 4xx a server says that it will never take this."""
+
+log: Final = structlog.get_logger("federation.sender")
+
+
+class _Line:
+    """What waits for a server that takes what it is sent."""
+
+    __slots__ = ("delivered", "edus", "pdus", "server")
+
+    def __init__(self, server: str, delivered: int) -> None:
+        self.server = server
+        self.delivered = delivered
+        """The server has everything up to this position."""
+        self.pdus: deque[EventRow] = deque()
+        self.edus = PendingEdus()
+
+
+class Sender:
+    """Sends to other servers."""
+
+    def __init__(
+        self,
+        database: Database,
+        ring: Ring,
+        transactions: Transactions,
+        lagging: Lagging,
+        tasks: Tasks,
+        clock: Clock,
+        server_name: ServerName,
+    ) -> None:
+        self._database = database
+        self._ring = ring
+        self._transactions = transactions
+        self._lagging = lagging
+        self._tasks = tasks
+        self._server_name = server_name
+        self._suffix = ":" + server_name
+        self._servers = RoomServers(database, server_name)
+        self._typing = TypingNotices(server_name, clock)
+        self._lines: dict[str, _Line] = {}
+        self._not_ours: set[str] = set()
+        self._position = 0
+        self._saved = 0
+        self._news: Deferred[None] | None = None
+
+    async def start(self) -> None:
+        """Go on where the log was left."""
+        position, lagging = await self._database.read(sending.begin)
+        self._position = self._ring.head if position is None else position
+        self._lagging.begin(lagging, lambda: self._position, lambda server: server in self._lines)
+        self._ring.subscribe(self._on_entries)
+        self._tasks.keep("send to other servers", self._follow)
+        self._tasks.every("save how far other servers are", SAVE_EVERY_S, self.save)
+        self._tasks.every("type on at other servers", 1.0, self._type_on)
+        self._lagging.start(self._tasks)
+
+    async def save(self) -> None:
+        """Write down how far the servers are."""
+        position = min((line.delivered for line in self._lines.values()), default=self._position)
+        changed, caught_up = self._lagging.unsaved()
+        if position == self._saved and not changed and not caught_up:
+            return
+        try:
+            await self._database.write(sending.save, position, changed, caught_up)
+        except BaseException:
+            self._lagging.still_unsaved(changed, caught_up)
+            raise
+        self._saved = position
+
+    def leave_out(self, event_id: str) -> None:
+        """An event of a user of ours that another server tells the room about: the join through it."""
+        self._not_ours.add(event_id)
+
+    async def _follow(self) -> None:
+        while True:
+            if self._position >= self._ring.head:
+                self._news = Deferred()
+                await self._news
+            elif self._ring.covers(self._position):
+                await self._pass_on(self._ring.after(self._position))
+            else:
+                await self._pass_on_from_tables(self._ring.floor)
+
+    async def _pass_on(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if isinstance(entry, EventRow):
+                await self._event(entry)
+            elif isinstance(entry, ReceiptRow):
+                await self._receipt(entry)
+            elif isinstance(entry, TypingRow):
+                await self._typed(entry)
+            elif isinstance(entry, RelayRow):
+                await self._relay(entry)
+            self._position = entry.position
+
+    async def _pass_on_from_tables(self, upto: int) -> None:
+        """What is no longer in the ring: events. EDUs of back then are of little use now."""
+        self._servers.forget()
+        rows = await self._database.read(sending.sent_between, self._server_name, self._position, upto, PAGE_ENTRIES)
+        reached = upto if len(rows) < PAGE_ENTRIES else rows[-1].position
+        relayed = await self._database.read(sending.relayed_between, self._position, reached)
+        marked = [*((row.position, row, False) for row in rows), *((mark, row, True) for mark, row in relayed)]
+        for position, row, is_relayed in sorted(marked, key=lambda each: each[0]):
+            if is_relayed or self.is_ours(row):
+                await self._send_event(row)
+            self._position = position
+        self._position = reached
+
+    async def _event(self, row: EventRow) -> None:
+        if row.status is Status.ACCEPTED and self.is_ours(row):
+            await self._send_event(row)
+        elif row.members:
+            await self._servers.follow(row)
+
+    async def _relay(self, mark: RelayRow) -> None:
+        for row in self._ring.room_after(mark.room, mark.event_position - 1):
+            if isinstance(row, EventRow) and row.position == mark.event_position:
+                await self._send_event(row)
+                return
+        for _, row in await self._database.read(sending.relayed_between, mark.position - 1, mark.position):
+            await self._send_event(row)
+
+    def is_ours(self, row: EventRow) -> bool:
+        """Whether the event is one of this server's users."""
+        return row.event.sender.endswith(self._suffix) and server_name_of(row.event.sender) == self._server_name
+
+    async def _send_event(self, row: EventRow) -> None:
+        event = row.event
+        servers = (await self._servers.of(row.room)).servers
+        await self._servers.follow(row)
+        # From here on nothing waits: a server that stops lagging meanwhile would miss the event.
+        if event.event_id in self._not_ours:
+            self._not_ours.discard(event.event_id)
+            return
+        target = event.state_key if event.membership is not None and event.membership != "join" else None
+        if target is not None and ":" in target and not target.endswith(self._suffix):
+            # Who is put out hears of it, though the room is then no longer theirs.
+            servers = servers | {server_name_of(target)}
+        origin = server_name_of(event.sender)
+        for server in servers:
+            if server != origin and server not in self._lagging:
+                line = self._line(server, row.position - 1)
+                line.pdus.append(row)
+                self._wake(line)
+
+    async def _receipt(self, row: ReceiptRow) -> None:
+        if row.type != "m.read" or not row.user_id.endswith(self._suffix):
+            return
+        peers = await self._servers.of(row.room)
+        if peers.servers:
+            key = ReceiptKey(peers.room_id, row.type, row.user_id, row.thread)
+            notice = ReceiptNotice(key, row.event_id, row.ts)
+            for line in self._lines_to(peers.servers, row.position):
+                line.edus.add_receipt(notice)
+                self._wake(line)
+
+    async def _typed(self, row: TypingRow) -> None:
+        peers = await self._servers.of(row.room)
+        changes = self._typing.changes(row.room, row.user_ids) if peers.servers else ()
+        for user_id, typing in changes:
+            for line in self._lines_to(peers.servers, row.position):
+                line.edus.add_typing(peers.room_id, user_id, typing)
+                self._wake(line)
+
+    async def _type_on(self) -> None:
+        for room, users in self._typing.due():
+            peers = await self._servers.of(room)
+            for user_id in users:
+                for line in self._lines_to(peers.servers, self._position + 1):
+                    line.edus.add_typing(peers.room_id, user_id, True)
+                    self._wake(line)
+
+    def _lines_to(self, servers: set[str], position: int) -> list[_Line]:
+        return [self._line(server, position - 1) for server in servers if server not in self._lagging]
+
+    def _line(self, server: str, delivered: int) -> _Line:
+        line = self._lines.get(server)
+        return _Line(server, delivered) if line is None else line
+
+    def _wake(self, line: _Line) -> None:
+        if line.server not in self._lines:
+            self._lines[line.server] = line
+            self._tasks.start(f"send to {line.server}", self._run(line))
+        elif len(line.pdus) > MOST_WAITING:
+            # No more in memory; what comes from here on is found in the tables.
+            self._lag(line, line.pdus[-1].position - 1)
+            line.pdus.pop()
+
+    async def _run(self, line: _Line) -> None:
+        """Send until nothing waits."""
+        try:
+            while line.pdus or line.edus:
+                pdus = [line.pdus[number] for number in range(min(MOST_PDUS, len(line.pdus)))]
+                edus = line.edus.take()
+                reached = pdus[-1].position if len(line.pdus) > len(pdus) else self._position
+                await self._send(line.server, pdus, edus)
+                for _ in pdus:
+                    line.pdus.popleft()
+                line.delivered = max(line.delivered, reached)
+        except CancelledError:
+            raise
+        except RemoteError as error:
+            self._lag(line, line.delivered, error)
+        except BaseException:
+            self._lag(line, line.delivered)
+            del self._lines[line.server]
+            raise
+        del self._lines[line.server]
+
+    async def _send(self, server: str, pdus: Sequence[EventRow], edus: Sequence[bytes]) -> None:
+        try:
+            await self._transactions.send(server, [row.event.json for row in pdus], edus)
+        except RemoteRefused as refusal:
+            if refusal.status in PASSED_OVER or refusal.status >= 500:
+                raise
+            log.warning("a server refused a transaction, which is not sent again", reason=str(refusal))
+
+    def _lag(self, line: _Line, position: int, error: RemoteError | None = None) -> None:
+        """Leave a server where it is until it is back."""
+        self._lagging.add(line.server, position, error)
+
+    def _on_entries(self, _: Sequence[Entry]) -> None:
+        news, self._news = self._news, None
+        if news is not None:
+            news.callback(None)
