@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
-from storage import account_data, receipts, room_log, sending, to_device
-from storage.rows import AccountDataRow, EventRow, ReceiptRow, RelayRow, ToDeviceRow
+from storage import account_data, device_lists, receipts, room_log, sending, to_device
+from storage.rows import AccountDataRow, DeviceListRow, EventRow, ReceiptRow, RelayRow, ToDeviceRow
 from storage.statements import Statements
 
 Persist = Mapping[type[Any], Callable[[Statements, Sequence[Any]], object]]
