@@ -1,0 +1,46 @@
+"""Identity keys of local devices. Owns the table device_keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg2.extensions import cursor as Cursor
+
+from storage.statements import Statements
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceWithKeys:
+    """A device that has keys."""
+
+    user_id: str
+    device_id: str
+    display_name: str | None
+    json: bytes
+
+
+def put(tx: Statements, device: int, json: bytes) -> None:
+    """Keep the keys of a device, unless it was deleted meanwhile."""
+    tx.execute(
+        "INSERT INTO device_keys (device, json) SELECT device, %s FROM devices WHERE device = %s"
+        " ON CONFLICT (device) DO UPDATE SET json = excluded.json",
+        (json, device),
+    )
+
+
+def one(tx: Cursor, device: int) -> bytes | None:
+    """The keys of a device; None if it has none."""
+    tx.execute("SELECT json FROM device_keys WHERE device = %s", (device,))
+    row = tx.fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def of_users(tx: Cursor, user_ids: Sequence[str]) -> list[DeviceWithKeys]:
+    """The keys of all devices of some users."""
+    tx.execute(
+        "SELECT user_id, device_id, display_name, json FROM device_keys JOIN devices USING (device)"
+        " WHERE user_id = ANY(%s) ORDER BY device",
+        (list(user_ids),),
+    )
+    return [DeviceWithKeys(user_id, device_id, name, bytes(json)) for user_id, device_id, name, json in tx.fetchall()]
