@@ -17,6 +17,7 @@ from client_api import (
     receipts,
     registration,
     relations,
+    reporting,
     rooms_create,
     rooms_events,
     rooms_history,
@@ -28,6 +29,7 @@ from client_api import (
     rooms_upgrade,
     send_to_device,
     shared_secret,
+    spaces,
     stream,
     sync,
     tags,
@@ -89,6 +91,8 @@ def _room_doors(rooms: RoomCore, services: RoomServices) -> Iterator[BoundEndpoi
     yield from bind(rooms_send.ENDPOINTS, services.sending)
     yield from bind(rooms_state.ENDPOINTS, services.state_reads)
     yield from bind(rooms_upgrade.ENDPOINTS, services.upgrades)
+    yield from bind(reporting.ENDPOINTS, services.reports)
+    yield from bind(spaces.ENDPOINTS, services.previews)
     yield from bind(typing.ENDPOINTS, rooms.typing)
 
 

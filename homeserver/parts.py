@@ -31,11 +31,13 @@ from homeserver.rooms.members import Members
 from homeserver.rooms.membership import MembershipChanges
 from homeserver.rooms.memberships import Memberships
 from homeserver.rooms.pages import Pages
+from homeserver.rooms.previews import Previews
 from homeserver.rooms.public_list import PublicList
 from homeserver.rooms.reading import Readings
 from homeserver.rooms.receipts import Receipts
 from homeserver.rooms.related import Related
 from homeserver.rooms.relations import Relations
+from homeserver.rooms.reports import Reports
 from homeserver.rooms.send import Sending
 from homeserver.rooms.state import StateStore
 from homeserver.rooms.state_reads import StateReads
@@ -250,6 +252,8 @@ class RoomServices:
     upgrades: Upgrades
     directory: Directory
     public_list: PublicList
+    previews: Previews
+    reports: Reports
     entering: Entering
     members: Members
     state_reads: StateReads
@@ -291,10 +295,12 @@ def make_room_services(base: Foundations, rooms: RoomCore, users: Accounting, ig
         upgrades=Upgrades(rooms.appender, rooms.heads, changes, database, server_name),
         directory=directory,
         public_list=PublicList(database, server_name),
+        previews=Previews(rooms.heads, rooms.memberships, directory, rooms.state, rooms.events),
         entering=Entering(directory, changes),
         members=Members(database, rooms.heads, rooms.memberships, readings, member_lists),
         state_reads=StateReads(readings, rooms.state, rooms.events, rooms.client_events, member_lists, clock),
         event_reads=event_reads,
+        reports=Reports(database, rooms.heads, event_reads, clock),
         history=History(database, ring, readings, pages, rooms.events, rooms.state, showing),
         related=Related(database, ring, readings, event_reads, rooms.events, showing),
         relations=relations,

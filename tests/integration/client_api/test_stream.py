@@ -104,7 +104,7 @@ def test_requests_for_one_room_are_carried_out_in_their_order(cast: Cast) -> Non
             stream.send(
                 {"op": "send", "id": number, "room_id": room, "type": kind, "txn_id": str(number), "content": content}
             )
-        by_id = {}
+        by_id: dict[int, str] = {}
         while len(by_id) < 60:
             frame = stream._frame()
             by_id[frame["id"]] = frame["event_id"]
