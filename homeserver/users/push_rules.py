@@ -20,7 +20,7 @@ from homeserver.core.push.evaluate import Evaluator, compile_ruleset
 from homeserver.core.push.rules import NeighbourNotFound, RuleError, RuleNotFound, Ruleset
 from homeserver.runtime.log import Ring, Writer
 from homeserver.runtime.lru import Lru
-from homeserver.users.turns import Turns
+from homeserver.runtime.turns import Turns
 from homeserver.web.errors import BadRequest, MissingParam, NotFound
 from storage import account_data as account_data_table
 from storage.database import Database
