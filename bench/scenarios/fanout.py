@@ -108,13 +108,11 @@ async def _read_stream(stage: Stage, user: User, deliveries: Deliveries, ready: 
     try:
         stream.send({"id": 1, "op": "subscribe", "since": since})
         await ready.wait()
-        acknowledged = 1
         while True:
             frame = await stream.receive()
             if b'"next_batch"' in frame:
                 deliveries.note(frame)
-                acknowledged += 1
-                stream.send({"id": acknowledged, "op": "ack", "position": next_batch(frame)})
+                stream.send({"op": "ack", "position": next_batch(frame)})
             elif b'"error"' in frame:
                 raise RuntimeError(f"the stream refused a request: {frame[:300]!r}")
     finally:

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from homeserver.web.answer import Heads
 from homeserver.web.request import RequestInfo
 from homeserver.web.response import Response, StreamedResponse
-from homeserver.web.transport import Transport
+from homeserver.web.transport import Transport, write_now
 
 _NO_BODY_STATUS: Final = frozenset({204, 304})
 
@@ -41,7 +41,7 @@ class Sender:
         """Send a whole answer in one write. Raises ValueError, with nothing sent, if its headers are not sendable."""
         head = self._heads.write(answer.status, answer.headers, len(answer.body), request_id, close)
         has_body = not is_head and answer.status not in _NO_BODY_STATUS
-        self._transport.write(head + answer.body if has_body else head)
+        write_now(self._transport, head + answer.body if has_body else head)
 
     async def stream(
         self,

@@ -9,6 +9,7 @@ import termios
 from typing import Protocol, cast
 
 from twisted.internet.interfaces import IAddress, IProducer
+from twisted.internet.tcp import Server
 
 
 class Transport(Protocol):
@@ -29,6 +30,26 @@ class Transport(Protocol):
     def unregisterProducer(self) -> None: ...
 
     def getPeer(self) -> IAddress: ...
+
+
+def write_now(transport: Transport, data: bytes) -> None:
+    """Write; where nothing waits to be written before it, at once.
+
+    Twisted's write leaves the data to the next turn of the reactor, at the price of two changes to what epoll watches.
+    For answers that nearly always fit into the kernel's buffer that is a fifth of what a small request costs.
+    """
+    if type(transport) is Server and transport.connected and not transport.disconnecting:
+        waits = transport.dataBuffer or transport._tempDataBuffer
+        if not waits:
+            try:
+                sent = transport.socket.send(data)
+            except OSError:
+                # Full, or gone: the transport finds out by itself, and knows what to do then.
+                sent = 0
+            if sent == len(data):
+                return
+            data = data[sent:]
+    transport.write(data)
 
 
 def unsent_bytes(transport: object) -> int:
