@@ -8,14 +8,28 @@ with members who are away, nor with clients that are connected elsewhere.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Final
 
+import structlog
 from twisted.internet.defer import Deferred
 
 from homeserver.rooms.memberships import Memberships
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.log import Ring
-from storage.rows import AccountDataRow, Entry, EventRow, ReceiptRow, Status, ToDeviceRow, TypingRow
+from storage.rows import (
+    AccountDataRow,
+    DeviceListRow,
+    Entry,
+    EventRow,
+    KeyCountsRow,
+    ReceiptRow,
+    Status,
+    ToDeviceRow,
+    TypingRow,
+)
+
+log: Final = structlog.get_logger("homeserver.sync")
 
 IDLE_S = 600
 """A feed that nobody asked for in this time is dropped; the next request makes it anew."""
@@ -61,6 +75,18 @@ class Feeds:
         self._drop_idle()
         return feed
 
+    async def touched(self, feed: Feed, position: int) -> None:
+        """Wait until the feed is touched after `position`, however long that takes."""
+        if feed.touched <= position:
+            waiter: Deferred[None] = Deferred()
+            feed.waiting.append(waiter)
+            try:
+                await waiter
+            finally:
+                if waiter in feed.waiting:
+                    feed.waiting.remove(waiter)
+                feed.last_used_s = self._clock.monotonic_s()
+
     async def wait(self, feed: Feed, position: int, timeout_s: float) -> bool:
         """Wait until the feed is touched after `position`; False when the time is over first."""
         if feed.touched > position:
@@ -90,7 +116,11 @@ class Feeds:
                 feed.touched = entry.position
                 if feed.waiting:
                     woken[feed] = None
-        for feed in woken:
+        self._wake(woken)
+
+    @staticmethod
+    def _wake(feeds: Iterable[Feed]) -> None:
+        for feed in feeds:
             waiting, feed.waiting = feed.waiting, []
             for waiter in waiting:
                 waiter.callback(None)
@@ -106,7 +136,38 @@ class Feeds:
             return list(self._by_room.get(entry.room, ()))
         if isinstance(entry, (AccountDataRow, ToDeviceRow)):
             return self._of_user(entry.user_id)
+        if isinstance(entry, KeyCountsRow):
+            return self._of_user(entry.user_id) if entry.is_urgent else []
+        if isinstance(entry, DeviceListRow):
+            return self._concerned_by_device(entry)
         return []
+
+    def _concerned_by_device(self, row: DeviceListRow) -> list[Feed]:
+        rooms = self._memberships.cached(row.user_id)
+        if rooms is None:
+            Deferred.fromCoroutine(self._touch_later(row)).addErrback(
+                lambda failure: log.error("device lists could not be told", error=repr(failure.value))
+            )
+            return self._of_user(row.user_id)
+        return self._near(row.user_id, rooms.joined)
+
+    async def _touch_later(self, row: DeviceListRow) -> None:
+        """Wake those who are in a room with the user, once it is known in which rooms the user is.
+
+        Whoever asked in the meantime has found the change: it is not by feeds that answers are made.
+        """
+        rooms = await self._memberships.of_user(row.user_id)
+        near = self._near(row.user_id, rooms.joined)
+        for feed in near:
+            feed.touched = max(feed.touched, row.position)
+        self._wake(near)
+
+    def _near(self, user_id: str, rooms: Iterable[int]) -> list[Feed]:
+        """The feeds of the user, and of all who are in one of the rooms."""
+        near = dict.fromkeys(self._of_user(user_id))
+        for room in rooms:
+            near.update(dict.fromkeys(self._by_room.get(room, ())))
+        return list(near)
 
     def _concerned_by_event(self, row: EventRow) -> list[Feed]:
         if row.is_history or row.status is not Status.ACCEPTED:

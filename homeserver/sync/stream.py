@@ -9,6 +9,7 @@ The protocol is described in docs/websocket.md.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,7 +25,6 @@ from homeserver.sync.to_device import ToDeviceQueue
 log = structlog.get_logger(__name__)
 
 UNACKNOWLEDGED_BYTES = 256 * 1024
-WAIT_S = 3600.0
 REPLACED = 4409
 
 
@@ -82,21 +82,23 @@ class Pump:
                 delta = await self._engine.delta(
                     SyncRequest(what.user_id, what.device, since, what.filter, use_state_after=what.use_state_after)
                 )
-                if delta.members or since is None:
+                if delta.is_news or since is None:
                     self._send(delta.upto, delta.encoded())
                 since = delta.upto
-            await self._feeds.wait(feed, since, WAIT_S)
-            # The feed may have been dropped as idle meanwhile; asking for it lists it again.
+            await self._feeds.touched(feed, since)
+            # The feed may have been dropped as idle while the reader was slow; asking for it lists it again.
             feed = await self._feeds.of(what.user_id)
 
-    async def acknowledge(self, position: int) -> None:
-        """The client has everything up to `position`."""
+    def acknowledge(self, position: int) -> Awaitable[None] | None:
+        """The client has everything up to `position`. What has to be awaited then, None in most cases."""
         while self._sent and self._sent[0][0] <= position:
             self._unacknowledged_bytes -= self._sent.popleft()[1]
         if self._caught_up is not None and self._unacknowledged_bytes < UNACKNOWLEDGED_BYTES:
             caught_up, self._caught_up = self._caught_up, None
             caught_up.callback(None)
-        await self._to_device.acknowledge(self._what.device, position)
+        if self._to_device.has_nothing_for(self._what.device):
+            return None
+        return self._to_device.acknowledge(self._what.device, position)
 
     def _send(self, position: int, frame: bytes) -> None:
         self._sent.append((position, len(frame)))

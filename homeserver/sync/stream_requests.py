@@ -169,8 +169,13 @@ class Conversation:
             self.close(UNKNOWN_TOKEN, "the first frame must be auth")
         elif isinstance(frame, frames.Ping):
             self._wire.send(frames.answer(frame.id))
-        elif isinstance(frame, (frames.Subscribe, frames.Ack)):
-            await self._answer(frame.id, self._control(self.who, frame))
+        elif isinstance(frame, frames.Ack):
+            # On the way of every delta: the usual case goes without a coroutine of its own.
+            waiting = self._acknowledge(frame)
+            if waiting is not None:
+                await self._answer(frame.id, waiting)
+        elif isinstance(frame, frames.Subscribe):
+            await self._answer(frame.id, self._subscribe(self.who, frame))
         else:
             await self._begin(self.who, frame)
 
@@ -211,13 +216,20 @@ class Conversation:
             return
         self._wire.send(frames.answer(frame.id, {"user_id": who.user_id, "device_id": who.device_id}))
 
-    async def _control(self, who: Requester, frame: frames.Subscribe | frames.Ack) -> JsonObject | None:
+    def _acknowledge(self, frame: frames.Ack) -> Awaitable[JsonObject | None] | None:
+        """The client has dealt with its deltas up to a position. What is left to be awaited, None if nothing is."""
+        try:
+            position = self._services.asking.position(frame.position)
+        except MatrixError as error:
+            self._wire.send(frames.refusal(frame.id, error))
+            return None
+        waiting = None if self._pump is None or position is None else self._pump.acknowledge(position)
+        if waiting is not None or frame.id is not None:
+            return _after(waiting, frame.id)
+        return None
+
+    async def _subscribe(self, who: Requester, frame: frames.Subscribe) -> JsonObject | None:
         asking = self._services.asking
-        if isinstance(frame, frames.Ack):
-            position = asking.position(frame.position)
-            if self._pump is not None and position is not None:
-                await self._pump.acknowledge(position)
-            return {} if frame.id is not None else None
         if not who.device_number:
             raise Forbidden("Only a device can subscribe.")
         since = asking.position(frame.since)
@@ -353,3 +365,10 @@ def _thread_of(frame: frames.Receipt) -> str | None:
         return None if frame.thread_id is None else parse_thread_id(frame.type, {"thread_id": frame.thread_id})
     except BadReceipt as bad:
         raise InvalidParam(str(bad)) from None
+
+
+async def _after(waiting: Awaitable[None] | None, frame_id: frames.FrameId | None) -> JsonObject | None:
+    """Wait, then answer where the request had an id."""
+    if waiting is not None:
+        await waiting
+    return {} if frame_id is not None else None

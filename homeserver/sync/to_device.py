@@ -40,6 +40,10 @@ class ToDeviceQueue:
         if device not in self._oldest:
             self._oldest.put(device, oldest)
 
+    def has_nothing_for(self, device: int) -> bool:
+        """Whether we know, without looking it up, that no message waits for this device."""
+        return self._oldest.get(device) == 0
+
     async def waiting(self, device: int, upto: int) -> list[ToDeviceRow]:
         """All messages that wait for a device, oldest first."""
         if self._oldest.get(device) == 0:
