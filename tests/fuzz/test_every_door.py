@@ -1,0 +1,174 @@
+"""Every endpoint that is declared, with bodies, queries and paths of all kinds: never an error of ours."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import json
+import os
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from homeserver.web.endpoint import Access, Endpoint, endpoints
+from homeserver.web.plan import path_parameters
+from tests.cast import PASSWORD, Cast, Device
+from tests.fuzz.shapes import Known, any_json, nasty_text, parameter_types, struct_of
+from tests.tidy.endpoint_table import DOORS
+from tests.tidy.project import modules
+from tests.wire import Response
+
+EXAMPLES = int(os.environ.get("MYELIN_FUZZ_EXAMPLES", "20"))
+NEED_TOKENS = (Access.USER, Access.USER_OR_GUEST, Access.ADMIN, Access.APPSERVICE)
+WAITS = ("timeout", "wait", "timeout_ms")
+NOT_JSON = [b"", b"{", b"[]", b"null", b"\xff", b'{"a":' * 2000, b'{"a": 1e999}', b'{"a": "\\ud800"}']
+
+number = itertools.count()
+
+
+class Request(NamedTuple):
+    """One request, the token aside."""
+
+    method: str
+    path: str
+    body: bytes | None
+
+
+def declared() -> list[Endpoint]:
+    """All of them, WebSockets too."""
+    found: list[Endpoint] = []
+    for module in modules():
+        if module.startswith(DOORS) and module.split(".")[0] in ("client_api", "federation", "homeserver"):
+            found += endpoints(importlib.import_module(module))
+    return found
+
+
+def name_of(endpoint: Endpoint) -> str:
+    """How a test of it is called."""
+    return f"{endpoint.declaration.method} {endpoint.declaration.path}"
+
+
+class Persona:
+    """Someone with a room, events, a second room that they left, and a friend."""
+
+    def __init__(self, cast: Cast, is_admin: bool) -> None:
+        mark = next(number)
+        self.actor = cast(f"fuzz-{mark}", admin=is_admin)
+        friend = cast(f"friend-{mark}")
+        room = self.actor.creates_room(preset="public_chat")
+        friend.joins(room)
+        left = friend.creates_room(preset="public_chat")
+        self.actor.joins(left)
+        self.actor.leaves(left)
+        message = self.actor.says(room, "hello")
+        reply = friend.replies_in_thread(room, message, "hello")
+        server = cast.server.server_name
+        self.known = Known(
+            {
+                "room": [room, left, "!unknown:elsewhere.example", "!" + "A" * 43, f"#none:{server}"],
+                "user": [self.actor.user_id, friend.user_id, f"@nobody:{server}", "@someone:elsewhere.example"],
+                "event": [message, reply, "$" + "A" * 43, "$old:elsewhere.example"],
+                "device": [self.actor.device_id, friend.device_id, "NOSUCH"],
+                "alias": [f"#none:{server}", "#some:elsewhere.example"],
+                "server": [server, "elsewhere.example", "elsewhere.example:99999"],
+                "type": ["m.room.message", "m.room.topic", "m.room.member", "m.read", "org.example.own"],
+                "rel": ["m.thread", "m.annotation", "m.reference"],
+                "txn": ["t1", "t2"],
+                "key": ["", self.actor.user_id, "displayname"],
+                "since": [self.actor.sync().next_batch, "s0", "s1"],
+                "from": [self.actor.sync().next_batch, "s0"],
+                "kind": ["override", "content", "room", "sender", "underride"],
+                "rule": [".m.rule.master", ".m.rule.message", "own"],
+                "version": ["1", "12", "99"],
+            },
+            {
+                "type": "m.login.password",
+                "identifier": {"type": "m.id.user", "user": self.actor.user_id},
+                "password": PASSWORD,
+            },
+        )
+
+
+def requests_to(endpoint: Endpoint, known: Known) -> SearchStrategy[Request]:
+    """Requests to an endpoint."""
+    declaration, hints = endpoint.declaration, parameter_types(endpoint)
+    arguments = {name: known.text(name) for name in path_parameters(declaration.path)}
+    paths = st.fixed_dictionaries(arguments).map(
+        lambda values: declaration.path.format(**{name: quote(value, safe="") for name, value in values.items()})
+    )
+    query = struct_of(hints.get("query"))
+    queries: SearchStrategy[str] = st.just("")
+    if isinstance(query, msgspec.inspect.StructType):
+        fields = {
+            field.encode_name: st.sampled_from(["0", "-1", "x", ""])
+            if field.encode_name in WAITS
+            else known.like(field.type, field.encode_name).map(as_text)
+            for field in query.fields
+        }
+        queries = st.fixed_dictionaries({}, optional=fields).map(urlencode)
+    bodies: SearchStrategy[bytes | None] = st.just(None)
+    if declaration.method in ("PUT", "POST"):
+        body = struct_of(hints.get("body"))
+        fitting = st.dictionaries(nasty_text, any_json, max_size=4) if body is None else known.like(body, "")
+        encoded = fitting.map(lambda value: json.dumps(value).encode("utf-8", "surrogatepass"))
+        bodies = st.one_of(encoded, encoded, encoded, st.sampled_from(NOT_JSON))
+    return st.builds(
+        lambda path, query, body: Request(declaration.method, f"{path}?{query}" if query else path, body),
+        paths,
+        queries,
+        bodies,
+    )
+
+
+def as_text(value: Any) -> str:
+    """As it stands in a query."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text.encode("utf-8", "replace").decode()
+
+
+def ask(device: Device, request: Request, token: str | None) -> Response:
+    """Send it."""
+    return device.wire.ask(request.method, request.path, None, token, raw=request.body, timeout_s=20)
+
+
+@pytest.mark.parametrize("endpoint", declared(), ids=name_of)
+def test_an_endpoint_answers_everything_without_an_error_of_its_own(cast: Cast, endpoint: Endpoint) -> None:
+    persona = Persona(cast, endpoint.declaration.access is Access.ADMIN)
+
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+    )
+    @given(request=requests_to(endpoint, persona.known))
+    def answers(request: Request) -> None:
+        answer = ask(persona.actor, request, persona.actor.token)
+        assert answer.status < 500, f"{request} was answered with {answer}"
+        if answer.status == 401 and "flows" in answer.json:
+            return  # "User-Interactive Authentication": a question, not a refusal
+        if answer.status >= 400 and request.path.startswith("/_matrix/"):
+            assert answer.errcode is not None, f"{request} was answered with {answer}"
+            assert isinstance(answer.json.get("error"), str), answer
+
+    answers()
+
+
+@pytest.mark.parametrize(
+    "endpoint", [each for each in declared() if each.declaration.access in NEED_TOKENS], ids=name_of
+)
+def test_an_endpoint_that_needs_a_token_says_so(cast: Cast, endpoint: Endpoint) -> None:
+    declaration = endpoint.declaration
+    path = declaration.path.format(**dict.fromkeys(path_parameters(declaration.path), "x"))
+    body = b"{}" if declaration.method in ("PUT", "POST") else None
+    wire = cast.server.wire
+    answer = wire.ask(declaration.method, path, raw=body)
+    assert (answer.status, answer.errcode) == (401, "M_MISSING_TOKEN"), answer
+    answer = wire.ask(declaration.method, path, token="none of ours", raw=body)
+    assert (answer.status, answer.errcode) == (401, "M_UNKNOWN_TOKEN"), answer
