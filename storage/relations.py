@@ -26,8 +26,8 @@ class Children:
     """Sender → how many events they have in the thread, and the position of their newest."""
 
 
-def children(tx: Cursor, targets: Sequence[str]) -> dict[str, Children]:
-    """What relates to some events; those to which nothing does are left out."""
+def children(tx: Cursor, room: int, targets: Sequence[str]) -> dict[str, Children]:
+    """What relates to some events of a room, in it; those to which nothing does are left out."""
     tx.execute(
         "SELECT DISTINCT target, rel_type FROM relations"
         " WHERE target = ANY(%s) AND rel_type IN ('m.replace', 'm.thread', 'm.reference')",
@@ -50,8 +50,9 @@ def children(tx: Cursor, targets: Sequence[str]) -> dict[str, Children]:
     if "m.reference" in kinds:
         tx.execute(
             f"SELECT r.target, e.event_id, {_SENDER} FROM relations r JOIN events e USING (position)"
-            " WHERE r.target = ANY(%s) AND r.rel_type = 'm.reference' AND e.status = 0 ORDER BY position LIMIT %s",
-            (kinds["m.reference"], MOST_REFERENCES),
+            " WHERE r.target = ANY(%s) AND r.rel_type = 'm.reference' AND e.room = %s AND e.status = 0"
+            " ORDER BY position LIMIT %s",
+            (kinds["m.reference"], room, MOST_REFERENCES),
         )
         for target, event_id, sender in tx.fetchall():
             found[target].references.append((event_id, sender))
@@ -59,8 +60,9 @@ def children(tx: Cursor, targets: Sequence[str]) -> dict[str, Children]:
         tx.execute(
             "SELECT target, sender, count(*), max(position) FROM ("
             f"SELECT r.target, position, {_SENDER} AS sender FROM relations r JOIN events e USING (position)"
-            " WHERE r.target = ANY(%s) AND r.rel_type = 'm.thread' AND e.status = 0) AS child GROUP BY target, sender",
-            (kinds["m.thread"],),
+            " WHERE r.target = ANY(%s) AND r.rel_type = 'm.thread' AND e.room = %s AND e.status = 0) AS child"
+            " GROUP BY target, sender",
+            (kinds["m.thread"], room),
         )
         for target, sender, count, position in tx.fetchall():
             found[target].thread[sender] = (count, position)

@@ -5,6 +5,9 @@ Specification: client-server API, GET /rooms/{roomId}/members, /joined_members, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 from homeserver.core.tokens import PageToken, SyncToken
 from homeserver.rooms.heads import Heads
 from homeserver.rooms.member_lists import MemberLists
@@ -13,6 +16,8 @@ from homeserver.rooms.reading import Readings
 from homeserver.web.errors import Forbidden
 from storage import rooms as room_table
 from storage.database import Database
+
+MUTUAL_AT_ONCE: Final = 500
 
 
 class Members:
@@ -56,7 +61,17 @@ class Members:
 
     async def rooms_of(self, user_id: str) -> list[str]:
         """Ids of the rooms that a user is in."""
-        numbers = sorted((await self._memberships.of_user(user_id)).joined)
+        return await self._ids(sorted((await self._memberships.of_user(user_id)).joined))
+
+    async def mutual(self, user_id: str, other: str, after: int) -> tuple[list[str], int, int | None]:
+        """Rooms that both users are in, from after a number; how many in all, and where a next page starts."""
+        own = (await self._memberships.of_user(user_id)).joined
+        shared = sorted(own & (await self._memberships.of_user(other)).joined)
+        page = [number for number in shared if number > after][:MUTUAL_AT_ONCE]
+        goes_on = bool(page) and page[-1] != shared[-1]
+        return await self._ids(page), len(shared), page[-1] if goes_on else None
+
+    async def _ids(self, numbers: Sequence[int]) -> list[str]:
         if not numbers:
             return []
         found = await self._database.read(room_table.ids_of, numbers)

@@ -122,7 +122,7 @@ class Pages:
             self._prefetch(tx, room, user_id, visit, lazy=lazy)
         unknown = self._relations.unknown(room, (event_id for _, event_id in listed))
         if unknown:
-            visit.children = self._relations.read(tx, unknown)
+            visit.children = self._relations.read(tx, room, unknown)
         return visit
 
     def _prefetch(self, tx: Cursor, room: int, user_id: str, visit: _Visit, *, lazy: bool) -> None:

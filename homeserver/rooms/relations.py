@@ -123,11 +123,11 @@ class Relations:
         return self._changes
 
     @staticmethod
-    def read(tx: Cursor, event_ids: Sequence[str], held: Container[int] = ()) -> FoundChildren:
-        """What relates to these events. `held`: positions of events that need not be read."""
+    def read(tx: Cursor, room: int, event_ids: Sequence[str], held: Container[int] = ()) -> FoundChildren:
+        """What relates to these events of a room. `held`: positions of events that need not be read."""
         found = FoundChildren(event_ids)
         if event_ids:
-            found.children = relation_table.children(tx, event_ids)
+            found.children = relation_table.children(tx, room, event_ids)
             wanted = {position for each in found.children.values() for position in _positions(each)}
             absent = [position for position in wanted if position not in held]
             if absent:
@@ -156,7 +156,7 @@ class Relations:
         unknown = [row.event.event_id for row in asked if row.event.event_id not in known]
         if unknown:
             changes = self._changes
-            found = await self._database.read(self.read, unknown, _Held(self._events))
+            found = await self._database.read(self.read, room, unknown, _Held(self._events))
             known = {**known, **self.remember(room, found, changes)}
         return [(row, known[row.event.event_id]) for row in asked if row.event.event_id in known]
 

@@ -7,8 +7,8 @@ from typing import Final
 import msgspec
 
 from homeserver.core.canonical_json import JsonObject
-from homeserver.web.decode import BodyDecoder, ObjectField
-from homeserver.web.errors import BadJson, BadRequest, MatrixError, NotJson
+from homeserver.web.decode import BodyDecoder, ObjectField, ValueField
+from homeserver.web.errors import BadJson, BadRequest, MatrixError, MissingParam, NotJson
 
 MAX_FRAME_BYTES: Final = 128 * 1024
 FrameId = str | int
@@ -97,33 +97,44 @@ InRoom = Send | State | Redact | Typing | Receipt
 Frame = Auth | Subscribe | Ack | Ping | InRoom
 
 
+_KINDS: Final[tuple[type[Frame], ...]] = (Auth, Subscribe, Ack, Send, State, Redact, Typing, Receipt, Ping)
+
+
 class NotAFrame(Exception):
     """This is no JSON object."""
 
 
-class _Id(msgspec.Struct):
-    id: FrameId | None = None
+class _Head(msgspec.Struct):
+    op: ValueField = None
+    id: ValueField = None
 
 
 class FrameReader:
     """Reads frames."""
 
     def __init__(self) -> None:
-        self._decoder: BodyDecoder[Frame] = BodyDecoder(Frame)  # type: ignore[arg-type]  # a union is no class for mypy
-        self._ids = msgspec.json.Decoder(_Id)
+        self._heads = msgspec.json.Decoder(_Head)
+        self._decoders = {str(kind.__struct_config__.tag): BodyDecoder(kind) for kind in _KINDS}
 
     def __call__(self, text: bytes) -> Frame:
         """The request in a frame. NotAFrame, or MatrixError for an object that makes no sense."""
         if text.lstrip()[:1] != b"{":
             raise NotAFrame
         try:
-            frame = self._decoder(text)
+            op = self._heads.decode(text).op
+        except RecursionError:
+            raise BadJson("The frame is nested too deeply.") from None
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise NotAFrame from None
+        if op is None:
+            raise MissingParam("A frame needs an op.")
+        decoder = self._decoders.get(op) if isinstance(op, str) else None
+        if decoder is None:
+            raise BadRequest("There is no such op.", "M_UNRECOGNIZED")
+        try:
+            frame = decoder(text)
         except NotJson:
             raise NotAFrame from None
-        except BadJson as error:
-            if error.message.endswith("`$.op`."):
-                raise BadRequest("There is no such op.", "M_UNRECOGNIZED") from None
-            raise
         if frame is None:
             raise NotAFrame
         return frame
@@ -131,9 +142,10 @@ class FrameReader:
     def id_of(self, text: bytes) -> FrameId | None:
         """The id in a frame that could not be read."""
         try:
-            return self._ids.decode(text).id
-        except (msgspec.DecodeError, RecursionError):
+            found = self._heads.decode(text).id
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
+        return found if isinstance(found, str) or type(found) is int else None
 
 
 def answer(frame_id: FrameId | None, more: JsonObject | None = None) -> bytes:

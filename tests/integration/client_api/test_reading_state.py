@@ -6,6 +6,7 @@ import pytest
 
 from tests.cast import Cast, refused
 from tests.sync_answer import Events
+from tests.wire import Json
 
 
 def test_state_is_read_as_a_whole_and_by_the_piece(cast: Cast) -> None:
@@ -127,6 +128,25 @@ def test_joined_rooms_are_those_that_one_is_in(cast: Cast) -> None:
         juliet.joins(room)
     juliet.leaves(rooms[1])
     assert sorted(juliet.asks("GET", "joined_rooms")["joined_rooms"]) == sorted([rooms[0], rooms[2]])
+
+
+def test_mutual_rooms_are_those_that_both_are_in(cast: Cast) -> None:
+    romeo, juliet, nurse = cast("romeo"), cast("juliet"), cast("nurse")
+    shared, _invited = romeo.creates_room(invite=[juliet]), romeo.creates_room(invite=[juliet])
+    juliet.joins(shared)
+    juliet.creates_room()
+
+    def mutual(other: str) -> Json:
+        return romeo.asks("GET", "mutual_rooms", version="v1", user_id=other)
+
+    assert mutual(juliet.user_id) == {"joined": [shared], "count": 1}
+    assert mutual(nurse.user_id) == {"joined": [], "count": 0}
+    assert mutual("@nobody:elsewhere.example") == {"joined": [], "count": 0}
+    for other in (romeo.user_id, "nobody"):
+        with refused("M_INVALID_PARAM", 400):
+            mutual(other)
+    with refused("M_MISSING_PARAM", 400):
+        romeo.asks("GET", "mutual_rooms", version="v1")
 
 
 @pytest.mark.parametrize("path", ["state", "members", "joined_members", "messages?dir=b", "aliases", "event/$x"])
