@@ -18,7 +18,7 @@ from hypothesis.strategies import SearchStrategy
 from homeserver.web.endpoint import Access, Endpoint, endpoints
 from homeserver.web.plan import path_parameters
 from tests.cast import PASSWORD, Cast, Device
-from tests.fuzz.shapes import Known, any_json, nasty_text, parameter_types, struct_of
+from tests.fuzz.shapes import Known, any_json, mostly, nasty_text, parameter_types, struct_of
 from tests.tidy.endpoint_table import DOORS
 from tests.tidy.project import modules
 from tests.wire import Response
@@ -68,22 +68,37 @@ class Persona:
         message = self.actor.says(room, "hello")
         reply = friend.replies_in_thread(room, message, "hello")
         server = cast.server.server_name
+        alias = f"#fuzz-{mark}-{self.actor.localpart}:{server}"
+        self.actor.asks("PUT", "directory", "room", alias, body={"room_id": room})
+        self.actor.keeps("org.example.own", {})
+        self.actor.keeps("org.example.own", {}, room)
+        pattern = {"pattern": "x", "actions": ["notify"]}
+        self.actor.asks("PUT", "pushrules", "global", "content", "own", body=pattern)
         self.known = Known(
             {
                 "room": [room, left, "!unknown:elsewhere.example", "!" + "A" * 43, f"#none:{server}"],
                 "user": [self.actor.user_id, friend.user_id, f"@nobody:{server}", "@someone:elsewhere.example"],
                 "event": [message, reply, "$" + "A" * 43, "$old:elsewhere.example"],
                 "device": [self.actor.device_id, friend.device_id, "NOSUCH"],
-                "alias": [f"#none:{server}", "#some:elsewhere.example"],
+                "alias": [alias, f"#none:{server}", "#some:elsewhere.example"],
                 "server": [server, "elsewhere.example", "elsewhere.example:99999"],
-                "type": ["m.room.message", "m.room.topic", "m.room.member", "m.read", "org.example.own"],
+                "type": ["org.example.own", "m.room.message", "m.room.topic", "m.room.member"],
+                "receipt_type": ["m.read", "m.read.private", "m.fully_read"],
+                "event_type": ["m.room.message", "m.room.join_rules", "m.room.create", "org.example.own"],
+                "filter": [self.actor.stores_filter({}), "{}", '{"room": {"timeline": {"limit": 1}}}'],
+                "tag": ["u.own"],
+                "ts": ["1000", "0", "-1"],
+                "limit": ["5", "0", "-1", "x"],
+                "nonce": ["x"],
+                "refresh_token": ["x"],
                 "rel": ["m.thread", "m.annotation", "m.reference"],
                 "txn": ["t1", "t2"],
-                "key": ["", self.actor.user_id, "displayname"],
+                "key": ["", self.actor.user_id],
+                "key_name": ["displayname", "avatar_url", "org.example.own"],
                 "since": [self.actor.sync().next_batch, "s0", "s1"],
                 "from": [self.actor.sync().next_batch, "s0"],
-                "kind": ["override", "content", "room", "sender", "underride"],
-                "rule": [".m.rule.master", ".m.rule.message", "own"],
+                "kind": ["content", "override", "room", "sender", "underride"],
+                "rule": ["own", ".m.rule.master", ".m.rule.message"],
                 "version": ["1", "12", "99"],
             },
             {
@@ -116,7 +131,7 @@ def requests_to(endpoint: Endpoint, known: Known) -> SearchStrategy[Request]:
         body = struct_of(hints.get("body"))
         fitting = st.dictionaries(nasty_text, any_json, max_size=4) if body is None else known.like(body, "")
         encoded = fitting.map(lambda value: json.dumps(value).encode("utf-8", "surrogatepass"))
-        bodies = st.one_of(encoded, encoded, encoded, st.sampled_from(NOT_JSON))
+        bodies = mostly(encoded, st.sampled_from(NOT_JSON))
     return st.builds(
         lambda path, query, body: Request(declaration.method, f"{path}?{query}" if query else path, body),
         paths,
