@@ -253,7 +253,7 @@ class Conversation:
     async def _begin(self, who: Requester, frame: frames.InRoom) -> None:
         """Have a request carried out after those of its room that came before it."""
         try:
-            if isinstance(frame, (frames.Send, frames.State, frames.Redact)) and not who.is_admin:
+            if isinstance(frame, (frames.Send, frames.State, frames.Redact)) and is_limited(who):
                 self._services.limiter.spend(rate.MESSAGE, who.user_id)
             work = self._work(who, frame, _room_id(frame.room_id))
         except MatrixError as error:
@@ -334,6 +334,11 @@ class Conversation:
         thread_id = _thread_of(frame)
         marks = {frame.type: _event_id(frame.event_id)}
         return lambda queued: _nothing(services.receipts.mark(who.user_id, room_id, marks, thread_id=thread_id))
+
+
+def is_limited(who: Requester) -> bool:
+    """Whether rate limits hold, as over HTTP: not for admins, nor for bridges, which speak for many."""
+    return who.appservice_id is None and not who.is_admin
 
 
 async def _event(sent: Awaitable[EventId]) -> JsonObject:
