@@ -1,4 +1,7 @@
-"""Where this server is, for those who know its name only. Specification: server-server API, "Resolving server names"."""
+"""Where this server is, for those who know its name only.
+
+Specification: server-server API, "Resolving server names".
+"""
 
 from __future__ import annotations
 

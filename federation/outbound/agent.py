@@ -28,6 +28,7 @@ from zope.interface import implementer
 
 from federation.outbound.bodies import BodyTooLong, read_body
 from federation.outbound.connecting import Connecting, NotConnected
+from federation.outbound.head_limit import HeadLimited
 from federation.outbound.tls import TlsTrust
 from homeserver.core.discovery import Route
 from homeserver.runtime.lru import Lru
@@ -105,6 +106,8 @@ class HttpAgent:
         except NotConnected as error:
             raise ExchangeFailed(str(error), may_have_arrived=False) from error
         except Exception as error:
+            if any(isinstance(cause, CancelledError) for cause in _causes(error)):
+                raise CancelledError() from error  # Twisted wraps it where a request was under way
             # Where TLS failed, the request was never sent.
             of_tls = any(isinstance(cause, SSL.Error | VerificationError) for cause in _causes(error))
             raise ExchangeFailed(describe(error), may_have_arrived=not of_tls) from error
@@ -124,14 +127,14 @@ class HttpAgent:
     def _keep(self, peer: Peer) -> _Kept:
         endpoint: Any = _Endpoint(self._connecting, peer.route)
         if peer.secure:
-            endpoint = wrapClientTLS(self._trust.creator(peer.route.tls_name), endpoint)
+            endpoint = wrapClientTLS(self._trust.creator(peer.route.tls_name), endpoint, self._reactor)
         pool: Any = HTTPConnectionPool(self._reactor, persistent=True)  # type: ignore[no-untyped-call]  # as below
         pool.maxPersistentPerHost = KEPT_CONNECTIONS
         pool.cachedConnectionTimeout = KEPT_FOR_S
         # Whether a request may be repeated is known to the one who makes it.
         pool.retryAutomatically = False
         # Twisted has no types here.
-        agent = Agent.usingEndpointFactory(self._reactor, _Always(endpoint), pool)  # type: ignore[no-untyped-call]
+        agent = Agent.usingEndpointFactory(self._reactor, _Always(HeadLimited(endpoint)), pool)  # type: ignore[no-untyped-call]
         kept = _Kept(agent, pool)
         self._peers.put(peer, kept)
         return kept
