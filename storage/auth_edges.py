@@ -29,10 +29,22 @@ def citing(tx: Cursor, room: int, event_ids: Collection[str]) -> dict[str, list[
     tx.execute(
         "SELECT cited.event_id, citing.event_id"
         " FROM events cited, auth_edges a JOIN events citing USING (position)"
-        " WHERE cited.event_id = ANY(%s) AND citing.room = %s AND cited.position = ANY(a.auth)",
+        " WHERE cited.event_id = ANY(%s) AND citing.room = %s AND a.auth @> ARRAY[cited.position]",
         (list(event_ids), room),
     )
     found: dict[str, list[str]] = {}
     for cited, by in tx.fetchall():
         found.setdefault(cited, []).append(by)
     return found
+
+
+def chain_of(tx: Cursor, positions: Collection[int]) -> set[int]:
+    """Positions of all that stands behind some state events: their auth events, the auth events of those, and so on."""
+    tx.execute(
+        "WITH RECURSIVE walk (position) AS ("
+        " SELECT unnest(auth) FROM auth_edges WHERE position = ANY(%s)"
+        " UNION SELECT unnest(a.auth) FROM walk JOIN auth_edges a USING (position))"
+        " SELECT position FROM walk",
+        (list(positions),),
+    )
+    return {position for (position,) in tx.fetchall()}

@@ -29,6 +29,12 @@ def by_ids(tx: Cursor, event_ids: Sequence[str]) -> list[EventRow]:
     return _rows(tx)
 
 
+def json_of(tx: Cursor, positions: Sequence[int]) -> list[bytes]:
+    """The JSON of those of the events that there are, in no order."""
+    tx.execute("SELECT json FROM events WHERE position = ANY(%s)", (list(positions),))
+    return [bytes(json) for (json,) in tx.fetchall()]
+
+
 def newest_in_room(tx: Cursor, room: int, upto: int, limit: int, after: int = 0) -> list[EventRow]:
     """The last accepted events of a room in (`after`, `upto`], oldest first.
 
@@ -92,3 +98,13 @@ def _rows(tx: Cursor) -> list[EventRow]:
         row.position = position
         rows.append(row)
     return rows
+
+
+def rooms_with_moves(tx: Cursor, rooms: Sequence[int], after: int, upto: int) -> list[int]:
+    """Those of the rooms in which a membership was changed, or set anew, in (after, upto]."""
+    tx.execute(
+        "SELECT room FROM unnest(%s::bigint[]) AS wanted (room) WHERE EXISTS (SELECT FROM events"
+        " WHERE events.room = wanted.room AND position > %s AND position <= %s AND type = 'm.room.member')",
+        (list(rooms), after, upto),
+    )
+    return [room for (room,) in tx.fetchall()]

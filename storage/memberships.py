@@ -48,6 +48,15 @@ def members(
     return tx.fetchall()
 
 
+def joined_or_moved_since(tx: Cursor, room: int, position: int) -> list[tuple[str, int]]:
+    """Who is in a room, or has a newer membership there than this position; with the position of their member event."""
+    tx.execute(
+        "SELECT user_id, position FROM memberships WHERE room = %s AND (membership = 'join' OR position > %s)",
+        (room, position),
+    )
+    return tx.fetchall()
+
+
 def heroes(tx: Cursor, room: int, limit: int) -> list[str]:
     """Those after whom a room without a name is called: the first who are in it or invited.
 
@@ -157,3 +166,13 @@ def joined_of_server(tx: Cursor, room: int, server_name: str) -> list[str]:
         (room, len(ending), ending),
     )
     return [user_id for (user_id,) in tx.fetchall()]
+
+
+def has_users_of(tx: Cursor, rooms: Sequence[int], server_name: str) -> bool:
+    """Whether a user of a server is in one of these rooms, or invited to it."""
+    tx.execute(
+        "SELECT 1 FROM memberships WHERE substr(user_id, strpos(user_id, ':') + 1) = %s AND room = ANY(%s)"
+        " AND membership IN ('join', 'invite') LIMIT 1",
+        (server_name, list(rooms)),
+    )
+    return tx.fetchone() is not None

@@ -27,11 +27,14 @@ from homeserver.rooms.room import Room
 from homeserver.runtime.clock import Clock
 from homeserver.web.errors import Conflict, Forbidden, InvalidParam, NotFound
 from storage import aliases as alias_table
+from storage import memberships as membership_table
 from storage import room_log
 from storage import rooms as room_table
 from storage.database import Database
 
 CANONICAL_ALIAS: Final = "m.room.canonical_alias"
+MOST_SERVERS: Final = 50
+"""Servers that are named with an alias."""
 
 
 class Directory:
@@ -57,14 +60,21 @@ class Directory:
 
     async def resolve(self, alias: str) -> tuple[RoomId, list[str]]:
         """The room to which an alias leads, and servers that know it. GET /directory/room/{roomAlias}."""
-        server = server_name_of(alias)
-        if server == self._server_name:
-            room_id = await self._local(alias)
-        else:
-            room_id = await self._elsewhere.room_of(alias)
-        if room_id is None:
+        if server_name_of(alias) == self._server_name:
+            return await self.resolve_ours(alias)
+        found = await self._elsewhere.resolve(alias)
+        if found is None:
             raise NotFound(f"There is no room alias {alias}.")
-        return RoomId(room_id), [server]
+        return RoomId(found[0]), found[1]
+
+    async def resolve_ours(self, alias: str) -> tuple[RoomId, list[str]]:
+        """The same for an alias of this server. Server-server API, GET /query/directory."""
+        found = await self._database.read(alias_table.rooms_of, [alias])
+        if alias not in found or server_name_of(alias) != self._server_name:
+            raise NotFound(f"There is no room alias {alias}.")
+        number, room_id = found[alias]
+        servers = [server for server, _ in await self._database.read(membership_table.servers_in, number)]
+        return RoomId(room_id), list(dict.fromkeys((self._server_name, *servers)))[:MOST_SERVERS]
 
     async def room_of(self, room_id_or_alias: str) -> tuple[RoomId, list[str]]:
         """The same for either a room id or an alias; InvalidParam if it is neither."""
@@ -118,10 +128,6 @@ class Directory:
             if not may_set_alias(room, user_id):
                 raise Forbidden("You need the power level that setting the room's main alias needs.")
         await self._database.write(room_log.publish_room, room.number, listed)
-
-    async def _local(self, alias: str) -> str | None:
-        found = await self._database.read(alias_table.rooms_of, [alias])
-        return found[alias][1] if alias in found else None
 
     async def _forget_alias(self, room: Room, user_id: UserId, alias: str) -> None:
         """Take an alias out of m.room.canonical_alias, if the user may; it is gone in any case."""

@@ -25,6 +25,10 @@ class Elsewhere(Protocol):
         """Id of the room to which an alias of another server leads; None if there is no such alias."""
         ...
 
+    async def resolve(self, alias: str) -> tuple[str, list[str]] | None:
+        """The same with servers that are in the room."""
+        ...
+
     async def join(self, user_id: UserId, room_id: RoomId, via: Sequence[str], content: JsonObject) -> None:
         """Join a room through a server that is in it. `content` is that of the member event."""
         ...
@@ -50,6 +54,10 @@ class Nowhere:
         return False
 
     async def room_of(self, alias: str) -> str | None:
+        """Nothing is known of it."""
+        return None
+
+    async def resolve(self, alias: str) -> tuple[str, list[str]] | None:
         """Nothing is known of it."""
         return None
 

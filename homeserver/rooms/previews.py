@@ -27,6 +27,8 @@ MOST_WALKED: Final = 5_000
 """Rooms that one walk passes; what lies behind them in a tree so large is not told."""
 JOIN_RULES: Final = ("m.room.join_rules", "")
 CHILD: Final = "m.space.child"
+OPEN_TO_ALL: Final = ("public", "knock", "knock_restricted")
+"""Join rules of rooms that everybody may know of."""
 _TOKEN: Final = re.compile(r"h([1-9][0-9]{0,4})_([0-9]{1,2})_([01])")
 # m.space.child: "order" is at most 50 characters of the range \x20 to \x7E.
 _ORDER: Final = re.compile(r"[\x20-\x7e]{0,50}")
@@ -70,7 +72,7 @@ class Previews:
 
     async def may_preview(self, user_id: str | None, room: Room) -> bool:
         """Whether somebody may know of a room: who is or could get in, and anyone where all may read it."""
-        if room.history_visibility == "world_readable" or room.join_rule in ("public", "knock", "knock_restricted"):
+        if room.history_visibility == "world_readable" or room.join_rule in OPEN_TO_ALL:
             return True
         if user_id is None:
             return False
@@ -96,9 +98,9 @@ class Previews:
                 token = f"h{walked}_{max_depth}_{int(ask.suggested_only)}"
                 return {"rooms": found, "next_batch": token}
             walked += 1
-            children = await self._children(room, suggested_only=ask.suggested_only)
+            children = await self.children(room, suggested_only=ask.suggested_only)
             if walked > skipped:
-                found.append({**summary_of(room), "children_state": [_stripped(each) for each in children]})
+                found.append({**summary_of(room), "children_state": [child_entry(each) for each in children]})
             if depth < max_depth:
                 below = await self._rooms_below(user_id, children, seen)
                 waiting.extend((child, depth + 1) for child in reversed(below))
@@ -117,7 +119,7 @@ class Previews:
                 below.append(child)
         return below
 
-    async def _children(self, room: Room, *, suggested_only: bool) -> list[Event]:
+    async def children(self, room: Room, *, suggested_only: bool) -> list[Event]:
         """The children that a space names, in their order."""
         if room.summary.room_type != "m.space":
             return []
@@ -172,7 +174,8 @@ def order_of(child: Event) -> tuple[bool, str, int, str]:
     return not is_valid, str(order) if is_valid else "", child.origin_server_ts, child.state_key or ""
 
 
-def _stripped(event: Event) -> JsonValue:
+def child_entry(event: Event) -> JsonValue:
+    """An m.space.child event as trees show it."""
     return {
         "type": event.type,
         "state_key": event.state_key,

@@ -24,6 +24,8 @@ class Admission:
     """A user asks to be let into a restricted room; whether they meet one of its conditions."""
 
     meets_condition: bool
+    is_certain: bool = True
+    """False where the user is in no room that we know, and there are conditions about rooms that we are not in."""
 
     def authoriser(self, planned: RoomPlan) -> str | None:
         """One of our users in the room who may invite, for `join_authorised_via_users_server`; None if there is none.
@@ -52,11 +54,13 @@ class Admissions:
             return None
         row = room.known.get(JOIN_RULES)
         joined = (await self._memberships.of_user(user_id)).joined
+        is_certain = True
         for room_id in allowed_rooms({} if row is None else row.event.content):
             other = await self._heads.if_known(room_id)
             if other is not None and other.number in joined:
                 return Admission(True)
-        return Admission(False)
+            is_certain = is_certain and other is not None and bool(other.local_joined)
+        return Admission(False, is_certain)
 
 
 def allowed_rooms(join_rules: JsonObject) -> list[str]:

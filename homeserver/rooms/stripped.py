@@ -41,11 +41,15 @@ class StrippedStates:
 
     async def of_root(self, room: int, root: bytes, inviter: str | None = None) -> list[bytes]:
         """The stripped state of a state, with the member event of whoever invites."""
+        return [stripped_event_bytes(row.event) for row in await self.rows(room, root, inviter)]
+
+    async def rows(self, room: int, root: bytes, inviter: str | None = None) -> list[EventRow]:
+        """The events of which the stripped state is made: other servers get them whole."""
         keys = SHOWN if inviter is None else (*SHOWN, ("m.room.member", inviter))
         positions = await self._state.get_many(room, root, keys)
         rows = await self._events.by_positions(positions.values())
         found = (rows.get(positions[key]) for key in keys if key in positions)
-        return [stripped_event_bytes(row.event) for row in found if row is not None]
+        return [row for row in found if row is not None]
 
     async def received(self, room: int, user_id: str) -> bytes | None:
         """The JSON array that came with an invite to a room in which this server is not; None if there is none."""

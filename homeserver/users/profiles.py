@@ -85,6 +85,13 @@ class Profiles:
             raise NotFound(f"{user_id} has no {name} in the profile.")
         return {name: profile[name]}
 
+    async def of_local(self, user_id: UserId, name: str | None) -> JsonObject:
+        """A profile, or one field of it, for another server. Server-server API, GET /query/profile."""
+        if server_name_of(user_id) != self._server_name:
+            raise NotFound(f"{user_id} is a user of another server.")
+        profile = await self.profile(user_id)
+        return profile if name is None else {key: value for key, value in profile.items() if key == name}
+
     async def set(self, who: Requester, user_id: UserId, name: str, body: JsonObject) -> None:
         """Set a field. PUT /profile/{userId}/{keyName}."""
         _check_may_change(who, user_id, name)

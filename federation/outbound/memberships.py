@@ -1,0 +1,137 @@
+"""Asks other servers to let users of this one into rooms, or out of them, and to take invites.
+
+Specification: server-server API, "Joining Rooms", "Knocking upon a room", "Inviting to a room", "Leaving Rooms
+(Rejecting Invites)", "Third-party invites".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from federation.outbound.client import MEBIBYTE, FederationClient, path
+from federation.outbound.errors import RemoteNonsense
+from homeserver.core.canonical_json import JsonObject, JsonValue
+from homeserver.core.ids import InvalidId, parse_server_name
+from homeserver.core.room_rules import ROOM_RULES, RoomRules
+
+MAKE_TIMEOUT_S: Final = 20.0
+SEND_TIMEOUT_S: Final = 300.0
+STATE_LIMIT_BYTES: Final = 600 * MEBIBYTE
+
+Change = Literal["join", "knock", "leave"]
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """An event that another server proposes, not yet hashed or signed."""
+
+    rules: RoomRules
+    event: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class JoinAnswer:
+    """What came back for a join. `servers` are those in the room, where members are left out."""
+
+    event: JsonObject | None
+    state: list[JsonObject]
+    auth_chain: list[JsonObject]
+    members_omitted: bool
+    servers: list[str]
+
+
+class MembershipRequests:
+    """The requests about memberships."""
+
+    def __init__(self, client: FederationClient) -> None:
+        self._client = client
+
+    async def make(self, change: Change, destination: str, room_id: str, user_id: str) -> Template:
+        """GET make_join, make_knock or make_leave. Raises RemoteError."""
+        target = path(f"/_matrix/federation/v1/make_{change}/{{}}/{{}}", room_id, user_id)
+        query = None if change == "leave" else {"ver": tuple(ROOM_RULES)}
+        answer = await self._client.get(destination, target, query, timeout_s=MAKE_TIMEOUT_S)
+        event, version = answer.get("event"), answer.get("room_version", "1")
+        if not isinstance(event, dict):
+            raise RemoteNonsense(destination, "proposed no event")
+        rules = ROOM_RULES.get(version) if isinstance(version, str) else None
+        if rules is None:
+            raise RemoteNonsense(destination, f"proposed an event of the unknown room version {str(version)[:40]!r}")
+        return Template(rules, event)
+
+    async def send_join(
+        self, destination: str, room_id: str, event_id: str, event: bytes, *, omit_members: bool
+    ) -> JoinAnswer:
+        """PUT send_join. Raises RemoteError."""
+        target = path("/_matrix/federation/v2/send_join/{}/{}", room_id, event_id)
+        answer = await self._client.put(
+            destination,
+            target,
+            {"omit_members": omit_members},
+            event,
+            timeout_s=SEND_TIMEOUT_S,
+            limit_bytes=STATE_LIMIT_BYTES,
+        )
+        returned, servers = answer.get("event"), answer.get("servers_in_room")
+        return JoinAnswer(
+            returned if isinstance(returned, dict) else None,
+            _objects(destination, answer, "state"),
+            _objects(destination, answer, "auth_chain"),
+            answer.get("members_omitted") is True,
+            _server_names(servers),
+        )
+
+    async def send_knock(self, destination: str, room_id: str, event_id: str, event: bytes) -> list[JsonObject]:
+        """PUT send_knock; the stripped state of the room. Raises RemoteError."""
+        target = path("/_matrix/federation/v1/send_knock/{}/{}", room_id, event_id)
+        answer = await self._client.put(destination, target, None, event)
+        return _objects(destination, answer, "knock_room_state")
+
+    async def send_leave(self, destination: str, room_id: str, event_id: str, event: bytes) -> None:
+        """PUT send_leave. Raises RemoteError."""
+        target = path("/_matrix/federation/v2/send_leave/{}/{}", room_id, event_id)
+        await self._client.put(destination, target, None, event)
+
+    async def invite(
+        self,
+        destination: str,
+        room_id: str,
+        event_id: str,
+        event: JsonObject,
+        rules: RoomRules,
+        stripped: Sequence[JsonObject],
+    ) -> JsonObject:
+        """PUT invite; the event with the other server's signature. Raises RemoteError."""
+        state: list[JsonValue] = list(stripped)
+        body: JsonObject = {"event": event, "invite_room_state": state, "room_version": rules.version}
+        target = path("/_matrix/federation/v2/invite/{}/{}", room_id, event_id)
+        answer = await self._client.put(destination, target, None, body)
+        signed = answer.get("event")
+        if not isinstance(signed, dict):
+            raise RemoteNonsense(destination, "answered an invite without the event")
+        return signed
+
+    async def exchange_third_party_invite(self, destination: str, room_id: str, event: JsonObject) -> None:
+        """PUT exchange_third_party_invite: have the inviter's server make the invite. Raises RemoteError."""
+        await self._client.put(
+            destination, path("/_matrix/federation/v1/exchange_third_party_invite/{}", room_id), None, event
+        )
+
+
+def _objects(destination: str, answer: JsonObject, key: str) -> list[JsonObject]:
+    values = answer.get(key, [])
+    if not isinstance(values, list):
+        raise RemoteNonsense(destination, f"answered with {key} that is no array")
+    return [value for value in values if isinstance(value, dict)]
+
+
+def _server_names(values: JsonValue) -> list[str]:
+    found: list[str] = []
+    for value in values if isinstance(values, list) else ():
+        try:
+            found.append(parse_server_name(value if isinstance(value, str) else ""))
+        except InvalidId:
+            continue
+    return found
