@@ -32,6 +32,7 @@ HELD_BYTES: Final = 256 * 1024
 
 NORMAL: Final = 1000
 GOING_AWAY: Final = 1001
+SERVICE_RESTART: Final = 1012
 UNSUPPORTED_DATA: Final = 1003
 POLICY_VIOLATION: Final = 1008
 INTERNAL_ERROR: Final = 1011
@@ -231,7 +232,7 @@ class _Connection(WebSocketServerProtocol):
 
     def going_away(self) -> None:
         """The server is stopping."""
-        self.end(GOING_AWAY, "the server is stopping")
+        self.end(SERVICE_RESTART, "the server is stopping")
 
     def end(self, code: int, reason: str) -> None:
         """Begin to close. (autobahn's sendClose takes only some of the codes that the standard has for servers.)"""

@@ -212,4 +212,4 @@ def test_a_stopping_server_says_good_bye(tmp_path_factory: pytest.TempPathFactor
         client = Client(connection)
         client.hear()
         stopping.process.terminate()
-        assert client.end() == (1001, "the server is stopping")
+        assert client.end() == (1012, "the server is stopping")

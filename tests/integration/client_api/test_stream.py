@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from tests.cast import Cast, Device, logged_in
+from tests.servers import MakeServer
 from tests.sync_answer import Events, Synced
 from tests.wire import Json
 from tests.ws_client import Stream, StreamClosed
@@ -211,3 +214,14 @@ def test_slow_readers_get_one_delta_of_what_they_missed(cast: Cast) -> None:
         assert last.timeline(room).ids == missed[-10:]
         gap, _ = juliet.messages(room, limit=100, start=last.prev_batch(room))
         assert Events(gap).ids[:5] == missed[4::-1]
+
+
+def test_a_server_that_stops_says_so(make_server: MakeServer) -> None:
+    server = make_server()
+    romeo = Cast(server)("romeo")
+    with stream_of(romeo) as stream:
+        stream.asks("subscribe")
+        stream.delta()
+        os.kill(server.process_id, signal.SIGTERM)
+        with closed(1012):
+            stream.delta()
