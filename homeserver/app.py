@@ -14,6 +14,8 @@ from twisted.python.failure import Failure
 
 from config.settings import Settings
 from homeserver.doors import all_doors
+from homeserver.encryption.remote import NoRemoteKeys
+from homeserver.encryption_parts import make_encryption
 from homeserver.parts import (
     Accounting,
     Foundations,
@@ -61,7 +63,8 @@ class Server:
         users = self._users = make_accounting(base, limiter)
         account_data = AccountDataPart(base.database, base.ring, users.push_rules)
         services = make_room_services(base, rooms, users, account_data)
-        syncing = make_syncing(base, rooms, users, services, account_data, limiter)
+        encryption = make_encryption(base, rooms, users, NoRemoteKeys())
+        syncing = make_syncing(base, rooms, users, services, account_data, encryption.key_counts, limiter)
         users.passwords.start()
         await users.jobs.start(RoomsOfUser(rooms.memberships, rooms.heads, services.changes).work)
         base.tasks.every("note when devices were seen", FLUSH_EVERY_S, users.sightings.flush)
@@ -70,7 +73,7 @@ class Server:
         http = HttpServer(
             self._reactor,
             base.clock,
-            all_doors(base, rooms, users, services, syncing),
+            all_doors(base, rooms, users, services, encryption, syncing),
             AccessControl(users.tokens, sighted=users.sightings.note),
             limiter,
             base.metrics,

@@ -10,6 +10,8 @@ from client_api import (
     devices,
     directory,
     filters,
+    key_changes,
+    keys,
     login,
     profile,
     public_rooms,
@@ -36,6 +38,7 @@ from client_api import (
     typing,
     versions,
 )
+from homeserver.encryption_parts import Encryption
 from homeserver.parts import Accounting, Foundations, RoomCore, RoomServices, Syncing
 from homeserver.web import operations
 from homeserver.web.operations import Operations
@@ -48,6 +51,7 @@ def all_doors(
     rooms: RoomCore,
     users: Accounting,
     services: RoomServices,
+    encryption: Encryption,
     syncing: Syncing,
 ) -> Iterator[BoundEndpoint]:
     """All endpoints of the server, each with the service that it calls."""
@@ -58,6 +62,8 @@ def all_doors(
     yield from bind(operations.ENDPOINTS, Operations(base.metrics, database_answers))
     yield from _user_doors(users)
     yield from _room_doors(rooms, services)
+    yield from _key_doors(encryption)
+    yield from bind(key_changes.ENDPOINTS, syncing.key_changes)
     yield from bind(sync.ENDPOINTS, syncing.asking)
     yield from bind(stream.ENDPOINTS, syncing.conversations)
 
@@ -75,6 +81,10 @@ def _user_doors(users: Accounting) -> Iterator[BoundEndpoint]:
     yield from bind(shared_secret.ENDPOINTS, users.shared_secret)
     yield from bind(tags.ENDPOINTS, users.tags)
     yield from bind(versions.ENDPOINTS, users.capabilities)
+
+
+def _key_doors(encryption: Encryption) -> Iterator[BoundEndpoint]:
+    yield from bind(keys.ENDPOINTS, encryption.keys)
 
 
 def _room_doors(rooms: RoomCore, services: RoomServices) -> Iterator[BoundEndpoint]:

@@ -15,6 +15,7 @@ from config.settings import Settings
 from homeserver.core.ids import ServerName
 from homeserver.core.signatures import Signer, SigningKey
 from homeserver.core.state_trie import SlotHasher
+from homeserver.encryption.key_counts import KeyCounts
 from homeserver.rooms.append import Appender
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.create import RoomCreation
@@ -53,10 +54,12 @@ from homeserver.runtime.tasks import Tasks
 from homeserver.sync.account_data_part import AccountDataPart
 from homeserver.sync.asking import Asking
 from homeserver.sync.changes import ChangeReader
+from homeserver.sync.device_lists_part import DeviceListsPart
 from homeserver.sync.engine import Parts, SyncEngine
 from homeserver.sync.ephemeral_part import EphemeralPart
 from homeserver.sync.feeds import Feeds
 from homeserver.sync.invite_part import InvitePart
+from homeserver.sync.key_changes import KeyChanges
 from homeserver.sync.room_part import Extras, RoomPart
 from homeserver.sync.state_part import StatePart
 from homeserver.sync.stream import Streams
@@ -316,6 +319,7 @@ class Syncing:
     engine: SyncEngine
     feeds: Feeds
     asking: Asking
+    key_changes: KeyChanges
     conversations: Conversations
 
 
@@ -325,6 +329,7 @@ def make_syncing(
     users: Accounting,
     services: RoomServices,
     account_data: AccountDataPart,
+    key_counts: KeyCounts,
     limiter: Limiter,
 ) -> Syncing:
     """The followers of the ring that answer readers."""
@@ -346,13 +351,15 @@ def make_syncing(
     queue = ToDeviceQueue(database, ring)
     invites = InvitePart(rooms.memberships, rooms.events, services.stripped)
     feeds = Feeds(ring, rooms.memberships, base.clock)
+    changes = ChangeReader(database, ring)
+    device_lists = DeviceListsPart(database, rooms.memberships, rooms.heads, rooms.state, rooms.events)
     engine = SyncEngine(
         ring,
         feeds,
-        ChangeReader(database, ring),
+        changes,
         rooms.memberships,
         rooms.heads,
-        Parts(room_part, invites, account_data, queue),
+        Parts(room_part, invites, account_data, queue, device_lists, key_counts),
         base.clock,
     )
     asking = Asking(engine, users.filters, ring)
@@ -366,4 +373,10 @@ def make_syncing(
         limiter=limiter,
         clock=base.clock,
     )
-    return Syncing(engine=engine, feeds=feeds, asking=asking, conversations=Conversations(stream_services))
+    return Syncing(
+        engine=engine,
+        feeds=feeds,
+        asking=asking,
+        key_changes=KeyChanges(ring, asking, changes, rooms.memberships, device_lists),
+        conversations=Conversations(stream_services),
+    )

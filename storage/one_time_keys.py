@@ -133,16 +133,16 @@ def counts(tx: Cursor, device: int) -> dict[str, int]:
 
 def unused_fallback_algorithms(tx: Cursor, device: int) -> list[str]:
     """The algorithms for which a device has a fallback key that was not given out."""
-    tx.execute(
-        "SELECT algorithm FROM fallback_keys WHERE device = %s AND NOT is_used ORDER BY algorithm", (device,)
-    )
+    tx.execute("SELECT algorithm FROM fallback_keys WHERE device = %s AND NOT is_used ORDER BY algorithm", (device,))
     return [algorithm for (algorithm,) in tx.fetchall()]
 
 
 def claim(tx: Cursor, claims: Sequence[Claim]) -> list[Claimed]:
     """Give out a key for each claim that can be met, the oldest first; each key once."""
     devices = _devices_of(tx, claims)
-    wanted = [(devices[each.user_id, each.device_id], each) for each in claims if (each.user_id, each.device_id) in devices]
+    wanted = [
+        (devices[each.user_id, each.device_id], each) for each in claims if (each.user_id, each.device_id) in devices
+    ]
     if not wanted:
         return []
     found = _claim_one_time(tx, wanted)

@@ -13,6 +13,8 @@ from psycopg2.extensions import cursor as Cursor
 
 from homeserver.runtime.log import Ring
 from storage import account_data as account_data_table
+from storage import device_lists as device_list_table
+from storage import events as event_table
 from storage import memberships as membership_table
 from storage import receipts as receipt_table
 from storage import rooms as room_table
@@ -20,8 +22,10 @@ from storage import to_device as to_device_table
 from storage.database import Database
 from storage.rows import (
     AccountDataRow,
+    DeviceListRow,
     Entry,
     EventRow,
+    KeyCountsRow,
     ReceiptRow,
     Status,
     ToDeviceRow,
@@ -59,6 +63,12 @@ class Changes:
     account_data: list[AccountDataRow] = field(default_factory=list)
     to_device: list[ToDeviceRow] = field(default_factory=list)
     more_to_device: bool = False
+    device_lists: set[str] = field(default_factory=set)
+    """Users whose devices or keys changed, whether or not this user may hear of it."""
+    members_moved: set[int] = field(default_factory=set)
+    """Joined rooms with events that may have changed who is in them."""
+    key_counts_urgent: bool = False
+    """Whether the device should hear at once how many one-time keys it has left."""
 
     def room(self, number: int) -> RoomNews:
         """The changes of a room, made where there are none yet."""
@@ -98,6 +108,8 @@ def from_entries(entries: Iterable[Entry], user_id: str, device: int, joined: Se
                 continue
             if entry.room in joined:
                 changes.room(entry.room).has_events = True
+            if entry.members and entry.room in joined:
+                changes.members_moved.add(entry.room)
             for change in entry.members:
                 if change.user_id == user_id:
                     changes.memberships.append(OwnMembership(entry.position, entry.room, change.membership))
@@ -110,8 +122,13 @@ def from_entries(entries: Iterable[Entry], user_id: str, device: int, joined: Se
         elif isinstance(entry, AccountDataRow):
             if entry.user_id == user_id:
                 changes.account_data.append(entry)
-        elif isinstance(entry, ToDeviceRow) and entry.device == device:
-            changes.to_device.append(entry)
+        elif isinstance(entry, ToDeviceRow):
+            if entry.device == device:
+                changes.to_device.append(entry)
+        elif isinstance(entry, DeviceListRow):
+            changes.device_lists.add(entry.user_id)
+        elif isinstance(entry, KeyCountsRow) and entry.device == device:
+            changes.key_counts_urgent |= entry.is_urgent
     if len(changes.to_device) > MOST_TO_DEVICE:
         del changes.to_device[MOST_TO_DEVICE:]
         changes.more_to_device = True
@@ -130,6 +147,8 @@ def from_tables(tx: Cursor, user_id: str, device: int, joined: Sequence[int], si
         if receipt.type != "m.read.private" or receipt.user_id == user_id:
             changes.room(receipt.room).receipts.append(receipt)
     changes.account_data = account_data_table.of_user_between(tx, user_id, since, upto)
+    changes.device_lists = set(device_list_table.changed_near(tx, user_id, since))
+    changes.members_moved = set(event_table.rooms_with_moves(tx, joined, since, upto))
     waiting = to_device_table.waiting(tx, device, since, upto, MOST_TO_DEVICE + 1)
     changes.to_device = waiting[:MOST_TO_DEVICE]
     changes.more_to_device = len(waiting) > MOST_TO_DEVICE

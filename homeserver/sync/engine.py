@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from homeserver.core.filters import Filter
+from homeserver.encryption.key_counts import KeyCounts
 from homeserver.rooms.heads import Heads
 from homeserver.rooms.memberships import Memberships, UserRooms
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.log import Ring
 from homeserver.sync.account_data_part import AccountDataPart
 from homeserver.sync.changes import ChangeReader, Changes, OwnMembership, RoomNews
+from homeserver.sync.device_lists_part import DeviceListsPart
 from homeserver.sync.feeds import Feeds
 from homeserver.sync.invite_part import InvitePart
 from homeserver.sync.lazy_members import LazyMembers
@@ -41,14 +43,24 @@ class SyncRequest:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What is new up to `upto`, as members of the answer. Empty: nothing that this client wants to know."""
+    """What is new up to `upto`, as members of the answer.
+
+    `key_counts` are members that every answer has; alone they are news only where they are urgent.
+    """
 
     upto: int
     members: Sequence[bytes]
+    key_counts: bytes
+    is_urgent: bool = False
+
+    @property
+    def is_news(self) -> bool:
+        """Whether there is anything that this client wants to know."""
+        return bool(self.members) or self.is_urgent
 
     def encoded(self) -> bytes:
         """The whole answer."""
-        return b"{" + b",".join([b'"next_batch":"s%d"' % self.upto, *self.members]) + b"}"
+        return b"{" + b",".join([b'"next_batch":"s%d"' % self.upto, *self.members, self.key_counts]) + b"}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +71,8 @@ class Parts:
     invites: InvitePart
     account_data: AccountDataPart
     to_device: ToDeviceQueue
+    device_lists: DeviceListsPart
+    key_counts: KeyCounts
 
 
 class SyncEngine:
@@ -93,14 +107,14 @@ class SyncEngine:
         while True:
             if at_once or ask.since is None or feed.touched > ask.since:
                 delta = await self.delta(ask)
-                if delta.members or at_once:
+                if delta.is_news or at_once:
                     return delta.encoded()
                 seen = delta.upto
             else:
                 seen = self._ring.head
             if not await self._feeds.wait(feed, seen, deadline_s - self._clock.monotonic_s()):
                 # Whatever came meanwhile does not concern this client.
-                return Delta(max(seen, ask.since or 0), ()).encoded()
+                return Delta(max(seen, ask.since or 0), (), await self._key_counts(ask.device)).encoded()
 
     async def delta(self, ask: SyncRequest) -> Delta:
         """What is new for this client between `ask.since` and now."""
@@ -132,7 +146,7 @@ class SyncEngine:
             await self._add_room(reader, answer, Span(None, upto), number, membership, position, _NO_NEWS, by_room)
         answer.account_data = await self._parts.account_data.encode(overall, reader.filter.account_data)
         answer.to_device = self._parts.to_device.encode(await self._parts.to_device.waiting(reader.device, upto))
-        return Delta(upto, answer.members())
+        return Delta(upto, answer.members(), await self._key_counts(reader.device))
 
     async def _news(self, reader: Reader, user_rooms: UserRooms, since: int, upto: int, *, full_state: bool) -> Delta:
         changes = await self._changes.between(reader.user_id, reader.device, user_rooms.joined, since, upto)
@@ -158,7 +172,14 @@ class SyncEngine:
         if overall:
             answer.account_data = await self._parts.account_data.encode(overall, reader.filter.account_data)
         answer.to_device = self._parts.to_device.encode(changes.to_device)
-        return Delta(upto, answer.members())
+        if changes.device_lists or changes.members_moved or changes.memberships:
+            lists = await self._parts.device_lists.of(reader.user_id, user_rooms, changes, since, upto)
+            answer.device_lists = lists.encoded()
+        key_counts = await self._key_counts(reader.device)
+        return Delta(upto, answer.members(), key_counts, changes.key_counts_urgent)
+
+    async def _key_counts(self, device: int) -> bytes:
+        return self._parts.key_counts.cached(device) or await self._parts.key_counts.of(device)
 
     async def _rooms_to_tell(
         self, user_rooms: UserRooms, changes: Changes, by_room: dict[str, list[AccountDataRow]], *, full_state: bool
@@ -224,6 +245,7 @@ class _Answer:
         self._rooms: dict[str, list[bytes]] = {}
         self.account_data = b"[]"
         self.to_device = b"[]"
+        self.device_lists = b""
 
     def add(self, section: str, room: bytes | None) -> None:
         """Add a room to a section of `rooms`."""
@@ -240,6 +262,8 @@ class _Answer:
             members.append(b'"account_data":{"events":' + self.account_data + b"}")
         if self.to_device != b"[]":
             members.append(b'"to_device":{"events":' + self.to_device + b"}")
+        if self.device_lists:
+            members.append(self.device_lists)
         return members
 
 

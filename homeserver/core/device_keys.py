@@ -1,0 +1,217 @@
+"""Keys that clients publish, as they must look: of devices, of users, one-time keys. Checked before anything is kept.
+
+Specification: client-server API, "Device keys", "One-time and fallback keys", "Cross-signing"; "Signing JSON" in the
+appendices. All errors are sentences for the client; each kind is a class, so that the door can name its error code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from homeserver.core import canonical_json
+from homeserver.core.canonical_json import JsonObject, JsonValue, NotCanonical
+from homeserver.core.signatures import BadSignature, verify_json
+from homeserver.core.unpadded_base64 import decode_base64
+
+ED25519: Final = "ed25519"
+SIGNED_PREFIX: Final = "signed_"
+KEY_BYTES: Final = 32
+MAX_DEVICE_KEYS_BYTES: Final = 65_536
+MAX_KEY_BYTES: Final = 8_192
+MAX_KEY_NAME: Final = 255
+
+MASTER: Final = "master"
+SELF_SIGNING: Final = "self_signing"
+USER_SIGNING: Final = "user_signing"
+
+
+class BadKeys(ValueError):
+    """The object is not of the form that the specification asks for."""
+
+
+class KeysOfAnother(BadKeys):
+    """The keys name another user or another device than the one who uploads them."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceKeys:
+    """Identity keys of a device that are in order. `json`: canonical, without unsigned and signatures of others."""
+
+    user_id: str
+    device_id: str
+    ed25519: str
+    identity: Mapping[str, str]
+    json: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class UserKey:
+    """A cross-signing key that is in order. `json` as that of DeviceKeys."""
+
+    user_id: str
+    usage: str
+    public_key: str
+    json: bytes
+    value: JsonObject
+
+    @property
+    def key_id(self) -> str:
+        """Under which it signs."""
+        return f"{ED25519}:{self.public_key}"
+
+
+def check_device_keys(value: JsonObject, user_id: str, device_id: str) -> DeviceKeys:
+    """The keys of this device. Raises KeysOfAnother, BadKeys, or BadSignature."""
+    if value.get("user_id") != user_id:
+        raise KeysOfAnother("device_keys.user_id must be the user of the access token.")
+    if value.get("device_id") != device_id:
+        raise KeysOfAnother("device_keys.device_id must be the device of the access token.")
+    algorithms = value.get("algorithms")
+    if not isinstance(algorithms, list) or not all(isinstance(each, str) for each in algorithms):
+        raise BadKeys("device_keys.algorithms must be a list of strings.")
+    identity = _strings(value.get("keys"), "device_keys.keys")
+    for name in identity:
+        if name.partition(":")[2] != device_id:
+            raise KeysOfAnother(f"device_keys.keys may only hold keys named algorithm:{device_id}.")
+    key_id = f"{ED25519}:{device_id}"
+    if key_id not in identity:
+        raise BadKeys(f"device_keys.keys must hold {key_id}.")
+    _public_key(identity[key_id], key_id)
+    _check_form(value.get("signatures"), "device_keys.signatures")
+    json = _canonical(_of_own(value, user_id), "device_keys", MAX_DEVICE_KEYS_BYTES)
+    verify_json(value, user_id, key_id, identity[key_id])
+    return DeviceKeys(user_id, device_id, identity[key_id], identity, json)
+
+
+def parse_stored(json: bytes) -> DeviceKeys:
+    """Device keys that were checked when they were stored."""
+    value = canonical_json.decode_object(json)
+    user_id, device_id = str(value["user_id"]), str(value["device_id"])
+    identity = _strings(value.get("keys"), "keys")
+    return DeviceKeys(user_id, device_id, identity.get(f"{ED25519}:{device_id}", ""), identity, json)
+
+
+def check_one_time_key(name: str, value: JsonValue, device: DeviceKeys | None) -> tuple[str, str, bytes]:
+    """Algorithm, key id and JSON of a one-time or fallback key of a device. Raises BadKeys or BadSignature.
+
+    Keys of signed_… algorithms must be signed by the device. Others may be any string or object.
+    """
+    algorithm, colon, key_id = name.partition(":")
+    if not algorithm or not colon or not key_id or len(name) > MAX_KEY_NAME:
+        raise BadKeys(f"{name[:40]!r} is no name of a key: it must be algorithm:key_id.")
+    json = _canonical(value, name, MAX_KEY_BYTES)
+    if isinstance(value, dict):
+        if not isinstance(value.get("key"), str):
+            raise BadKeys(f"{name}: key must be a string.")
+        if "signatures" in value:
+            _check_form(value["signatures"], f"{name}: signatures")
+    elif not isinstance(value, str):
+        raise BadKeys(f"{name} must be an object or a string.")
+    if algorithm.startswith(SIGNED_PREFIX):
+        if not isinstance(value, dict):
+            raise BadKeys(f"{name} must be a signed object.")
+        if device is None:
+            raise BadSignature(f"{name}: upload the keys of the device first: they prove the signature.")
+        verify_json(value, device.user_id, f"{ED25519}:{device.device_id}", device.ed25519)
+    return algorithm, key_id, json
+
+
+def check_user_key(value: JsonObject, user_id: str, usage: str) -> UserKey:
+    """A cross-signing key of this user. Raises BadKeys; the signatures are another matter (`verify_user_key`)."""
+    where = f"{usage}_key"
+    if value.get("user_id") != user_id:
+        raise KeysOfAnother(f"{where}.user_id must be the user of the access token.")
+    usages = value.get("usage")
+    if not isinstance(usages, list) or usage not in usages:
+        raise BadKeys(f"{where}.usage must be a list that holds {usage}.")
+    keys = _strings(value.get("keys"), f"{where}.keys")
+    if len(keys) != 1:
+        raise BadKeys(f"{where}.keys must hold exactly one key.")
+    name, public_key = next(iter(keys.items()))
+    if name != f"{ED25519}:{public_key}":
+        raise BadKeys(f"{where}.keys must hold one key that is named {ED25519}: and the key itself.")
+    _public_key(public_key, where)
+    if "signatures" in value:
+        _check_form(value["signatures"], f"{where}.signatures")
+    return UserKey(user_id, usage, public_key, _canonical(_of_own(value, user_id), where, MAX_DEVICE_KEYS_BYTES), value)
+
+
+def verify_user_key(key: UserKey, master: str) -> None:
+    """Raise BadSignature unless the user's master key has signed this key."""
+    verify_json(key.value, key.user_id, f"{ED25519}:{master}", master)
+
+
+def without_signatures(value: JsonObject) -> bytes:
+    """What a signature covers, to compare two forms of the same key. Raises BadKeys."""
+    return _canonical({k: v for k, v in value.items() if k != "signatures" and k != "unsigned"}, "the key", None)
+
+
+def signatures_by(value: JsonObject, signer: str) -> dict[str, str]:
+    """The Ed25519 signatures of a user on a key, by the id of the signing key."""
+    signatures = value.get("signatures")
+    by_key = signatures.get(signer) if isinstance(signatures, dict) else None
+    if not isinstance(by_key, dict):
+        return {}
+    return {
+        key_id: signature
+        for key_id, signature in by_key.items()
+        if key_id.startswith(f"{ED25519}:") and isinstance(signature, str)
+    }
+
+
+def with_signatures(value: JsonObject, signatures: Mapping[str, Mapping[str, str]]) -> JsonObject:
+    """A key with more signatures, by signer and signing key."""
+    held = value.get("signatures")
+    merged: JsonObject = dict(held) if isinstance(held, dict) else {}
+    for signer, by_key in signatures.items():
+        known = merged.get(signer)
+        merged[signer] = {**(known if isinstance(known, dict) else {}), **by_key}
+    return {**value, "signatures": merged}
+
+
+def _of_own(value: JsonObject, user_id: str) -> JsonObject:
+    """Without unsigned, and without signatures of others, who publish theirs themselves."""
+    own = {key: inner for key, inner in value.items() if key != "unsigned"}
+    signatures = value.get("signatures")
+    if isinstance(signatures, dict):
+        own["signatures"] = {signer: by_key for signer, by_key in signatures.items() if signer == user_id}
+    return own
+
+
+def _canonical(value: JsonValue, what: str, limit_bytes: int | None) -> bytes:
+    try:
+        json = canonical_json.encode(value)
+    except NotCanonical as error:
+        raise BadKeys(f"{what} has no canonical JSON form, so it cannot be signed: {error}.") from None
+    if limit_bytes is not None and len(json) > limit_bytes:
+        raise BadKeys(f"{what} may have at most {limit_bytes} bytes.")
+    return json
+
+
+def _strings(value: JsonValue, what: str) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise BadKeys(f"{what} must be an object.")
+    found: dict[str, str] = {}
+    for name, text in value.items():
+        if not isinstance(text, str):
+            raise BadKeys(f"{what}: {name[:80]} must be a string.")
+        found[name] = text
+    return found
+
+
+def _check_form(signatures: JsonValue, what: str) -> None:
+    if not isinstance(signatures, dict):
+        raise BadKeys(f"{what} must be an object.")
+    for signer, by_key in signatures.items():
+        _strings(by_key, f"{what}: {signer[:80]}")
+
+
+def _public_key(text: str, what: str) -> None:
+    try:
+        key = decode_base64(text)
+    except ValueError:
+        raise BadKeys(f"{what} must be unpadded base64.") from None
+    if len(key) != KEY_BYTES:
+        raise BadKeys(f"{what} must have {KEY_BYTES} bytes.")

@@ -1,0 +1,104 @@
+"""The keys of users and their devices are looked up. Specification: client-server API, POST /keys/query."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from twisted.internet.defer import Deferred, gatherResults
+
+from homeserver.core.canonical_json import JsonObject
+from homeserver.core.device_keys import MASTER, SELF_SIGNING
+from homeserver.core.ids import ServerName
+from homeserver.encryption.local_keys import FoundKeys, read_local_keys, read_signatures, signed
+from homeserver.encryption.remote import RemoteKeys, RemoteKeysFailed
+from homeserver.encryption.remote_lists import RemoteLists
+from homeserver.encryption.servers import by_server, failure
+from storage.database import Database
+
+Wanted = Mapping[str, Sequence[str]]
+"""User id → device ids; none: all of them."""
+
+_SECTIONS = {MASTER: "master_keys", SELF_SIGNING: "self_signing_keys"}
+
+
+class KeyQueries:
+    """Looks keys up: those of local users in the tables, those of others in the lists that we follow, or far away."""
+
+    def __init__(self, database: Database, remote: RemoteKeys, lists: RemoteLists, server_name: ServerName) -> None:
+        self._database = database
+        self._remote = remote
+        self._lists = lists
+        self._server_name = server_name
+
+    async def query(self, reader: str, wanted: Wanted, timeout_ms: int) -> JsonObject:
+        """The keys that a local user may see, and which servers failed."""
+        local, elsewhere = by_server(wanted, self._server_name)
+        found = await self._database.read(read_local_keys, local, reader)
+        failures: JsonObject = {}
+        if elsewhere:
+            users = {user_id: devices for users in elsewhere.values() for user_id, devices in users.items()}
+            kept = await self._lists.read(users, found)
+            asked = [
+                Deferred.fromCoroutine(self._ask(server_name, missing, timeout_ms, found, failures))
+                for server_name, theirs in elsewhere.items()
+                if (missing := {user_id: devices for user_id, devices in theirs.items() if user_id not in kept})
+            ]
+            await gatherResults(asked, consumeErrors=True)
+            await self._add_own_signatures(reader, found, list(users))
+        return {
+            "device_keys": found.device_keys,
+            "master_keys": found.master_keys,
+            "self_signing_keys": found.self_signing_keys,
+            "user_signing_keys": found.user_signing_keys,
+            "failures": failures,
+        }
+
+    async def query_for_server(self, wanted: Wanted) -> JsonObject:
+        """The keys of local users that other servers may see. Server-server API, POST /user/keys/query."""
+        local, _ = by_server(wanted, self._server_name)
+        found = await self._database.read(read_local_keys, local, None)
+        return {
+            "device_keys": found.device_keys,
+            "master_keys": found.master_keys,
+            "self_signing_keys": found.self_signing_keys,
+        }
+
+    async def _ask(
+        self, server_name: str, users: Wanted, timeout_ms: int, found: FoundKeys, failures: JsonObject
+    ) -> None:
+        try:
+            # Who is in a room with us is followed from now on; others are asked for each time.
+            followed = {each for each, devices in users.items() if await self._lists.begin(each, devices, found)}
+            rest = {user_id: devices for user_id, devices in users.items() if user_id not in followed}
+            if rest:
+                _take(await self._remote.query(server_name, rest, timeout_ms), rest, found)
+        except RemoteKeysFailed as error:
+            failures[server_name] = failure(error)
+
+    async def _add_own_signatures(self, reader: str, found: FoundKeys, user_ids: Sequence[str]) -> None:
+        """Signatures of the reader on keys of other servers' users are kept here."""
+        signatures = await self._database.read(read_signatures, user_ids, reader)
+        for user_id, key_id in signatures:
+            master = found.master_keys.get(user_id)
+            keys = master.get("keys") if isinstance(master, dict) else None
+            if isinstance(master, dict) and isinstance(keys, dict) and f"ed25519:{key_id}" in keys:
+                found.master_keys[user_id] = signed(master, signatures[user_id, key_id])
+
+
+def _take(answer: JsonObject, users: Wanted, found: FoundKeys) -> None:
+    """Of another server's answer only what was asked for: it speaks for its own users."""
+    devices = answer.get("device_keys")
+    if not isinstance(devices, dict):
+        raise RemoteKeysFailed("The other server's answer makes no sense.")
+    for user_id, theirs in devices.items():
+        if user_id in users and isinstance(theirs, dict):
+            found.device_keys[user_id] = {
+                device_id: keys
+                for device_id, keys in theirs.items()
+                if not users[user_id] or device_id in users[user_id]
+            }
+    for usage, section in _SECTIONS.items():
+        keys = answer.get(section)
+        for user_id, key in keys.items() if isinstance(keys, dict) else ():
+            if user_id in users and isinstance(key, dict):
+                found.add_user_key(user_id, usage, key)

@@ -1,0 +1,258 @@
+"""Device lists of other servers' users with whom somebody of ours is in a room: kept, and followed by EDUs.
+
+Each EDU names the one before it. Where we do not have that one, the list is stale and read anew, at growing distances
+as long as the other server does not answer. Specification: server-server API, "Device Management".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+import structlog
+from twisted.internet.defer import Deferred
+
+from homeserver.core import canonical_json
+from homeserver.core.canonical_json import JsonObject, JsonValue, NotCanonical
+from homeserver.core.device_keys import MASTER, SELF_SIGNING, BadKeys, check_user_key
+from homeserver.encryption.local_keys import FoundKeys, add_user_keys
+from homeserver.encryption.remote import RemoteKeys, RemoteKeysFailed
+from homeserver.rooms.memberships import Memberships
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.log import Writer
+from homeserver.runtime.lru import Lru
+from homeserver.runtime.tasks import Tasks
+from storage import cross_signing as cross_signing_table
+from storage import remote_devices as remote_table
+from storage.cross_signing import CrossSigningKey
+from storage.database import Cursor, Database
+from storage.remote_devices import RemoteList
+from storage.rows import DeviceListRow
+from storage.statements import Statements
+
+RESYNC_EVERY_S: Final = 30.0
+PAGE: Final = 100
+FIRST_PAUSE_S: Final = 30.0
+LONGEST_PAUSE_S: Final = 3600.0
+MOST_PAUSED: Final = 10_000
+MOST_DEVICES: Final = 1_000
+"""Devices of one user; a list that is longer is cut."""
+
+log: Final = structlog.get_logger("homeserver.encryption")
+
+
+class RemoteLists:
+    """Keeps and follows the lists."""
+
+    def __init__(
+        self,
+        database: Database,
+        writer: Writer,
+        memberships: Memberships,
+        remote: RemoteKeys,
+        tasks: Tasks,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._writer = writer
+        self._memberships = memberships
+        self._remote = remote
+        self._tasks = tasks
+        self._clock = clock
+        self._reading: dict[str, list[Deferred[None]]] = {}
+        self._paused: Lru[str, tuple[float, float]] = Lru(MOST_PAUSED)
+        """User → when they may be asked for again, and the pause until then, in seconds."""
+
+    # Readers
+
+    async def read(self, wanted: Mapping[str, Sequence[str]], found: FoundKeys) -> Collection[str]:
+        """Add what we keep of these users; answers with those whose lists are current."""
+        users, fresh = await self._database.read(_read, wanted)
+        found.device_keys.update(users.device_keys)
+        found.master_keys.update(users.master_keys)
+        found.self_signing_keys.update(users.self_signing_keys)
+        return fresh
+
+    async def begin(self, user_id: str, devices: Sequence[str], found: FoundKeys) -> bool:
+        """Read a user's list and follow it from now on; False if no room of ours has them. Raises RemoteKeysFailed."""
+        if not (await self._memberships.of_user(user_id)).joined:
+            return False
+        await self._read_anew(user_id)
+        await self.read({user_id: devices}, found)
+        return True
+
+    # What other servers tell
+
+    async def device_changed(self, origin: str, content: JsonObject) -> None:
+        """Take an m.device_list_update."""
+        user_id, device_id = content.get("user_id"), content.get("device_id")
+        stream_id, previous = content.get("stream_id"), content.get("prev_id", [])
+        if (
+            not isinstance(user_id, str)
+            or not user_id.endswith(f":{origin}")
+            or not isinstance(device_id, str)
+            or not isinstance(stream_id, int)
+            or not isinstance(previous, list)
+        ):
+            log.info("a device list update makes no sense", origin=origin)
+            return
+        known = (await self._database.read(remote_table.lists_of, [user_id])).get(user_id)
+        entry = DeviceListRow(user_id, device_id)
+        if known is None:
+            # Nobody has asked for this list: readers hear that it changed, and it is read when they ask.
+            if (await self._memberships.of_user(user_id)).joined:
+                await self._writer.append([entry])
+            return
+        if known.stream_id is not None and stream_id <= known.stream_id and not known.is_stale:
+            return
+        if known.is_stale or not _follows(known, previous):
+            await self._writer.append(
+                [entry], also=[lambda tx: remote_table.note(tx, user_id, known.stream_id, is_stale=True)]
+            )
+            self._tasks.start("read a device list anew", self._try_again(user_id))
+            return
+        keys, name = content.get("keys"), content.get("device_display_name")
+        is_gone = content.get("deleted") is True
+
+        def change(tx: Statements) -> None:
+            remote_table.note(tx, user_id, stream_id, is_stale=False)
+            if is_gone:
+                remote_table.delete_device(tx, user_id, device_id)
+            else:
+                remote_table.put_device(tx, user_id, device_id, _device_json(user_id, device_id, keys, name))
+
+        await self._writer.append([entry], also=[change])
+
+    async def user_keys_changed(self, origin: str, content: JsonObject) -> None:
+        """Take an m.signing_key_update."""
+        user_id = content.get("user_id")
+        if not isinstance(user_id, str) or not user_id.endswith(f":{origin}"):
+            log.info("a signing key update makes no sense", origin=origin)
+            return
+        if not (await self._memberships.of_user(user_id)).joined:
+            return
+        keys = _user_keys(user_id, content)
+        await self._writer.append([DeviceListRow(user_id)], also=[lambda tx: _put_user_keys(tx, keys)])
+
+    async def left(self, user_ids: Sequence[str]) -> None:
+        """No room of ours has these users any more: what we keep of them is not kept up to date from now on."""
+        await self._database.write(remote_table.forget, user_ids)
+
+    # Reading anew
+
+    async def resync(self) -> None:
+        """Read the stale lists anew that are due; called now and then."""
+        after = ""
+        while users := await self._database.read(remote_table.stale, after, PAGE):
+            after = users[-1]
+            for user_id in users:
+                await self._try_again(user_id)
+
+    async def _try_again(self, user_id: str) -> None:
+        try:
+            await self._read_anew(user_id)
+        except RemoteKeysFailed as error:
+            log.info("a device list could not be read anew", user=user_id, reason=str(error))
+
+    async def _read_anew(self, user_id: str) -> None:
+        """Read a list, once for all who want it at the same time. Raises RemoteKeysFailed."""
+        waiting = self._reading.get(user_id)
+        if waiting is not None:
+            turn: Deferred[None] = Deferred()
+            waiting.append(turn)
+            await turn
+            return
+        due_s, pause_s = self._paused.get(user_id) or (0.0, 0.0)
+        if self._clock.monotonic_s() < due_s:
+            raise RemoteKeysFailed("The other server did not answer lately; it will be asked again later.")
+        waiting = self._reading[user_id] = []
+        failed: RemoteKeysFailed | None = None
+        try:
+            answer = await self._remote.devices(user_id)
+            await self._keep(user_id, answer)
+            self._paused.discard(user_id)
+        except RemoteKeysFailed as error:
+            pause_s = min(max(FIRST_PAUSE_S, pause_s * 2), LONGEST_PAUSE_S)
+            self._paused.put(user_id, (self._clock.monotonic_s() + pause_s, pause_s))
+            failed = error
+            raise
+        finally:
+            del self._reading[user_id]
+            for turn in waiting:
+                if failed is None:
+                    turn.callback(None)
+                else:
+                    turn.errback(failed)
+
+    async def _keep(self, user_id: str, answer: JsonObject) -> None:
+        stream_id, devices = answer.get("stream_id"), answer.get("devices")
+        if not isinstance(devices, list) or not isinstance(stream_id, int) or answer.get("user_id", user_id) != user_id:
+            raise RemoteKeysFailed("The other server's list of devices makes no sense.")
+        kept: dict[str, bytes] = {}
+        for device in devices[:MOST_DEVICES]:
+            device_id = device.get("device_id") if isinstance(device, dict) else None
+            if isinstance(device, dict) and isinstance(device_id, str):
+                name = device.get("device_display_name")
+                kept[device_id] = _device_json(user_id, device_id, device.get("keys"), name)
+        keys = _user_keys(user_id, answer)
+
+        def change(tx: Statements) -> None:
+            remote_table.replace(tx, user_id, stream_id, kept)
+            _put_user_keys(tx, keys)
+
+        await self._writer.append([DeviceListRow(user_id)], also=[change])
+
+
+def _follows(known: RemoteList, previous: Sequence[JsonValue]) -> bool:
+    """Whether we have all that an update builds upon."""
+    if known.stream_id is None:
+        return False
+    return all(isinstance(each, int) and each <= known.stream_id for each in previous) and bool(previous)
+
+
+def _device_json(user_id: str, device_id: str, keys: JsonValue, name: JsonValue) -> bytes:
+    """What is kept of a device; `{}` where it has no keys, or keys that claim to be of another device."""
+    if not isinstance(keys, dict) or keys.get("user_id") != user_id or keys.get("device_id") != device_id:
+        return b"{}"
+    unsigned: JsonObject = {"device_display_name": name} if isinstance(name, str) else {}
+    value: JsonObject = {**keys, **({"unsigned": unsigned} if unsigned else {})}
+    try:
+        return canonical_json.encode(value)
+    except NotCanonical:
+        return b"{}"
+
+
+def _user_keys(user_id: str, content: JsonObject) -> list[CrossSigningKey]:
+    """The master key and the self-signing key that another server tells of, as far as they are in order."""
+    found = []
+    for usage in (MASTER, SELF_SIGNING):
+        value = content.get(f"{usage}_key")
+        if isinstance(value, dict):
+            try:
+                key = check_user_key(value, user_id, usage)
+            except BadKeys as error:
+                log.info("a cross-signing key makes no sense", user=user_id, reason=str(error))
+            else:
+                found.append(CrossSigningKey(user_id, usage, key.public_key, key.json))
+    return found
+
+
+def _put_user_keys(tx: Statements, keys: Sequence[CrossSigningKey]) -> None:
+    for key in keys:
+        cross_signing_table.put_key(tx, key)
+
+
+def _read(tx: Cursor, wanted: Mapping[str, Sequence[str]]) -> tuple[FoundKeys, set[str]]:
+    """What we keep of some users, and whose lists are current."""
+    lists = remote_table.lists_of(tx, list(wanted))
+    fresh = {user_id for user_id, kept in lists.items() if not kept.is_stale}
+    found = FoundKeys()
+    if not lists:
+        return found, fresh
+    # A stale list is better than none, should its server not answer.
+    for user_id, device_id, json in remote_table.devices_of(tx, list(lists)):
+        devices = found.device_keys.setdefault(user_id, {})
+        if isinstance(devices, dict) and json != b"{}" and (not wanted[user_id] or device_id in wanted[user_id]):
+            devices[device_id] = canonical_json.decode_object(json)
+    add_user_keys(tx, found, list(lists), {}, None)
+    return found, fresh

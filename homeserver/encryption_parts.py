@@ -1,0 +1,38 @@
+"""The parts that have to do with keys for end-to-end encryption, made in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from homeserver.encryption.claims import KeyClaims
+from homeserver.encryption.key_counts import KeyCounts
+from homeserver.encryption.keys import Keys
+from homeserver.encryption.queries import KeyQueries
+from homeserver.encryption.remote import RemoteKeys
+from homeserver.encryption.remote_lists import RemoteLists
+from homeserver.encryption.uploads import KeyUploads
+from homeserver.parts import Accounting, Foundations, RoomCore
+
+
+@dataclass(frozen=True, slots=True)
+class Encryption:
+    """Keys and their services."""
+
+    keys: Keys
+    key_counts: KeyCounts
+    remote_lists: RemoteLists
+
+
+def make_encryption(base: Foundations, rooms: RoomCore, users: Accounting, remote: RemoteKeys) -> Encryption:
+    """Publishing keys, looking them up, giving them out."""
+    database, writer = base.database, base.writer
+    lists = RemoteLists(database, writer, rooms.memberships, remote, base.tasks, base.clock)
+    return Encryption(
+        keys=Keys(
+            KeyUploads(database, writer),
+            KeyQueries(database, remote, lists, base.server_name),
+            KeyClaims(database, writer, remote, base.server_name),
+        ),
+        key_counts=KeyCounts(database, base.ring),
+        remote_lists=lists,
+    )
