@@ -2,16 +2,17 @@
 
 Owns the tables rooms, events, auth_edges, relations, state_nodes, state_history, memberships, membership_changes,
 room_summaries and room_heads (for writing; the readers stand in the modules of their areas). An alias that a new room
-begins with is written with it, through storage.aliases.
+begins with is written with it, through storage.aliases, and the end of its known history through
+storage.received.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from psycopg2.extensions import cursor as Cursor
 
-from storage import aliases
+from storage import aliases, received
 from storage.rows import EventRow, RoomChanges, RoomHead, RoomSummary
 from storage.statements import Statements, json_lines, storable
 
@@ -26,6 +27,7 @@ def persist_events(tx: Statements, rows: Sequence[EventRow]) -> None:
     _insert_auth_edges(tx, changed)
     _insert_relations(tx, changed)
     _apply_redactions(tx, changed)
+    received.write_ends(tx, changed)
     _write_memberships(tx, rows)
     _write_summaries(tx, changed)
     _write_heads(tx, changed)
@@ -44,6 +46,35 @@ def forget(tx: Cursor, room: int, user_id: str) -> bool:
 def publish_room(tx: Statements, room: int, is_published: bool) -> None:
     """List a room in the directory, or take it out."""
     tx.execute("UPDATE rooms SET is_published = %s WHERE room = %s", (is_published, room))
+
+
+def make_room(tx: Statements, room: int, room_id: str, version: str) -> None:
+    """A room of which we have no event yet."""
+    tx.execute("INSERT INTO rooms (room, room_id, version) VALUES (%s, %s, %s)", (room, room_id, version))
+
+
+def give_states(
+    tx: Statements,
+    room: int,
+    given: Sequence[tuple[int, bytes, int]],
+    nodes: Mapping[bytes, bytes],
+    found: Sequence[str],
+) -> None:
+    """Events that came as parts of a state get the state before them: position, root, status.
+
+    `nodes` are new; at the events `found` the room's history does not end any more.
+    """
+    if nodes:
+        _write_nodes(tx, {(room, node): data for node, data in nodes.items()})
+    if given:
+        tx.execute(
+            "UPDATE events SET state_root = given.root, status = given.status"
+            " FROM unnest(%s::bigint[], %s::bytea[], %s::smallint[]) AS given (position, root, status)"
+            " WHERE events.position = given.position",
+            ([each[0] for each in given], [each[1] for each in given], [each[2] for each in given]),
+        )
+    if found:
+        received.forget_ends(tx, [(room, event_id) for event_id in found])
 
 
 def reserve_rooms(tx: Cursor, count: int) -> list[int]:
@@ -101,11 +132,15 @@ def _insert_nodes(tx: Statements, changed: _Changed) -> None:
         (row.room, node): data for row, changes in changed if changes.nodes for node, data in changes.nodes.items()
     }
     if nodes:
-        tx.execute(
-            "INSERT INTO state_nodes (room, node, data) SELECT * FROM unnest(%s::bigint[], %s::bytea[], %s::bytea[])"
-            " ON CONFLICT DO NOTHING",
-            ([room for room, _ in nodes], [node for _, node in nodes], list(nodes.values())),
-        )
+        _write_nodes(tx, nodes)
+
+
+def _write_nodes(tx: Statements, nodes: Mapping[tuple[int, bytes], bytes]) -> None:
+    tx.execute(
+        "INSERT INTO state_nodes (room, node, data) SELECT * FROM unnest(%s::bigint[], %s::bytea[], %s::bytea[])"
+        " ON CONFLICT DO NOTHING",
+        ([room for room, _ in nodes], [node for _, node in nodes], list(nodes.values())),
+    )
 
 
 def _insert_state_history(tx: Statements, rows: Sequence[EventRow]) -> None:

@@ -99,8 +99,6 @@ class RoomChanges:
     redaction: AppliedRedaction | None = None
     summary: RoomSummary | None = None
     new_room: NewRoom | None = None
-    given_states: tuple[tuple[int, bytes], ...] = ()
-    """Events that came as parts of a state, by position, and the roots of the states before them, now known."""
     missing: tuple[str, ...] = ()
     """Ids of events that this one follows and that we do not have: there our history ends."""
     found: tuple[str, ...] = ()

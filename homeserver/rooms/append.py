@@ -21,7 +21,18 @@ from homeserver.core.event import BadEvent, EventTooLarge
 from homeserver.core.signatures import Signer
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.heads import Heads
-from homeserver.rooms.plan import Inputs, Missing, MissingEvents, MissingRoom, MissingState, Plan
+from homeserver.rooms.plan import (
+    Inputs,
+    Missing,
+    MissingEvents,
+    MissingNodes,
+    MissingPositions,
+    MissingResolution,
+    MissingRoom,
+    MissingState,
+    Plan,
+)
+from homeserver.rooms.resolve import Resolver
 from homeserver.rooms.room import Room
 from homeserver.rooms.state import StateKey, StateStore
 from homeserver.runtime.clock import Clock
@@ -29,6 +40,7 @@ from homeserver.runtime.ring import Ring
 from homeserver.runtime.writer import Also, Writer
 from homeserver.web.errors import BadJson, Forbidden, MatrixError
 from storage import events as event_table
+from storage import state_nodes as node_table
 from storage.database import Cursor, Database
 from storage.rows import Entry, EventRow
 
@@ -64,6 +76,7 @@ class Appender:
         self._writer = writer
         self._ring = ring
         self._clock = clock
+        self._resolver = Resolver(database, state, events)
         self._inputs = Inputs(signer, state, events, heads.cached)
         ring.subscribe(self._published)
         writer.on_failure(self._failed)
@@ -98,7 +111,7 @@ class Appender:
         absent: frozenset[str] = frozenset()
         for _ in range(MOST_ROUNDS):
             now = self._clock.now_ms() if now_ms is None else now_ms
-            plan = Plan(self._inputs, self._writer.next_position, now, absent)
+            plan = self._plan(now, absent)
             try:
                 answer = script(plan)
             except Missing as missing:
@@ -114,30 +127,38 @@ class Appender:
         absent: frozenset[str] = frozenset()
         for _ in range(MOST_ROUNDS):
             try:
-                return script(Plan(self._inputs, self._writer.next_position, self._clock.now_ms(), absent))
+                return script(self._plan(self._clock.now_ms(), absent))
             except Missing as missing:
                 absent |= await self._fetch(missing)
             except (Rejected, BadEvent, NotCanonical) as refusal:
                 raise refused(refusal) from refusal
         raise RuntimeError("a script never found all that it needed in memory")
 
+    def _plan(self, now_ms: int, absent: frozenset[str]) -> Plan:
+        writer = self._writer
+        plan = Plan(self._inputs, writer.next_position, now_ms, absent)
+        plan.next_history_position = writer.next_history_position
+        return plan
+
     def _queue(self, plan: Plan, also: Sequence[Also]) -> Deferred[None]:
         rows = plan.rows
-        if not rows:
+        if not rows and not also:
             done: Deferred[None] = Deferred()
             done.callback(None)
             return done
         plan.finish()
-        first = rows[0].position
+        first = rows[0].position if rows else 0
         # Raises, with nothing changed, if the log takes nothing now.
         committed = self._writer.append(rows, also)
-        assert rows[0].position == first, "the log has not gone on since the plan was made"
+        assert not rows or rows[0].position == first, "the log has not gone on since the plan was made"
         for planned in plan.rooms.values():
             if planned.rows:
                 planned.apply()
                 self._state.hold(planned.nodes)
                 if planned.is_new:
                     self._heads.put(planned.room)
+        if any(row.is_history for row in rows):
+            committed.addCallback(self._settled, [row for row in rows if row.is_history])
         return committed
 
     async def _fetch(self, missing: Missing) -> frozenset[str]:
@@ -151,6 +172,14 @@ class Appender:
         elif isinstance(missing, MissingEvents):
             found = await self._events.by_ids(missing.event_ids)
             return frozenset(missing.event_ids) - found.keys()
+        elif isinstance(missing, MissingPositions):
+            await self._events.by_positions(missing.positions)
+        elif isinstance(missing, MissingNodes):
+            self._state.remember(await self._database.read(node_table.read, missing.room, missing.nodes))
+        elif isinstance(missing, MissingResolution):
+            room = missing.room
+            changes = await self._resolver.changes(room.number, room.rules, missing.roots, missing.overlay)
+            self._inputs.resolutions.put(missing.after, changes)
         return frozenset()
 
     async def _fetch_state(self, room: Room, keys: Iterable[StateKey]) -> None:
@@ -182,11 +211,26 @@ class Appender:
                 room = self._heads.cached_by_number(entry.room)
                 if room is not None and room.queued and entry.position > room.loaded_at - 1:
                     room.queued -= 1
+                    room.uncommitted.pop(entry.event.event_id, None)
                     room.trim(entry.position)
+
+    def _settled(self, _: None, rows: Sequence[EventRow]) -> None:
+        """History is committed; the ring does not tell of it."""
+        for row in rows:
+            if row.changes is not None and row.changes.nodes:
+                self._state.committed(row.changes.nodes)
+            row.changes = None
+            self._events.remember(row)
+            room = self._heads.cached_by_number(row.room)
+            if room is not None:
+                room.uncommitted.pop(row.event.event_id, None)
 
     def _failed(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if isinstance(entry, EventRow):
+                room = self._heads.cached_by_number(entry.room)
+                if room is not None:
+                    room.uncommitted.pop(entry.event.event_id, None)
                 self._heads.drop(entry.room, entry.position)
                 if entry.changes is not None and entry.changes.nodes:
                     self._state.abandon(entry.changes.nodes)

@@ -28,6 +28,7 @@ from homeserver.core.state_trie import MissingNode, NodeId
 from homeserver.core.unpadded_base64 import encode_base64
 from homeserver.rooms import summaries
 from homeserver.rooms.event_cache import EventCache
+from homeserver.rooms.resolutions import Overlay, Resolutions, no_resolutions
 from homeserver.rooms.room import AuthSet, Room
 from homeserver.rooms.state import StateKey, StateStore
 from storage.rows import AppliedRedaction, EventRow, MemberChange, NewRoom, RoomChanges, RoomHead, RoomSummary
@@ -68,6 +69,37 @@ class MissingEvents(Missing):
         self.event_ids = event_ids
 
 
+class MissingPositions(Missing):
+    """Events, by their positions. We have all of them."""
+
+    def __init__(self, positions: Sequence[int]) -> None:
+        super().__init__("events are not loaded")
+        self.positions = positions
+
+
+class MissingNodes(Missing):
+    """Nodes of state tries."""
+
+    def __init__(self, room: int, nodes: set[NodeId]) -> None:
+        super().__init__("nodes of the state are not loaded")
+        self.room = room
+        self.nodes = nodes
+
+
+class MissingResolution(Missing):
+    """The state after several events that follow different pasts.
+
+    `overlay` has what is not in the database yet.
+    """
+
+    def __init__(self, room: Room, after: frozenset[str], roots: Sequence[NodeId], overlay: Overlay) -> None:
+        super().__init__(f"the state of {room.room_id} is not resolved")
+        self.room = room
+        self.after = after
+        self.roots = roots
+        self.overlay = overlay
+
+
 @dataclass(slots=True)
 class Inputs:
     """What plans work with."""
@@ -76,6 +108,7 @@ class Inputs:
     state: StateStore
     events: EventCache
     head_of: Callable[[str], Room | None]
+    resolutions: Resolutions = field(default_factory=no_resolutions)
 
 
 @dataclass(slots=True)
@@ -89,6 +122,7 @@ class Plan:
     """Ids of events that we looked for and do not have."""
     rows: list[EventRow] = field(default_factory=list)
     rooms: dict[str, RoomPlan] = field(default_factory=dict)
+    next_history_position: int = -1
 
     def room(self, room_id: str) -> RoomPlan:
         """A room with the events that this plan has added so far."""
@@ -156,17 +190,16 @@ class RoomPlan:
         self.depth = room.depth
         self.state_root = room.state_root
         self.summary: RoomSummary = room.summary
-        self.changed: dict[StateKey, EventRow] = {}
-        """State events that the plan has added."""
+        self.changed: dict[StateKey, EventRow | None] = {}
+        """What the plan has changed in the current state: the events that are there now, None for no event."""
         self.nodes: dict[NodeId, bytes] = {}
         self.rows: list[EventRow] = []
 
     def state(self, type: str, state_key: str = "") -> EventRow | None:
         """The current state event at a key; None if there is none."""
         key = (type, state_key)
-        row = self.changed.get(key)
-        if row is not None:
-            return row
+        if key in self.changed:
+            return self.changed[key]
         try:
             return self.room.known[key]
         except KeyError:
@@ -235,10 +268,8 @@ class RoomPlan:
         row = EventRow(self.room.number, event, self.state_root, device=device, txn_path=txn_path)
         row.position = plan.next_position
         changes = row.changes = RoomChanges(None)
-        if "m.relates_to" in event.content:
-            self._relate(row, changes)
-        if event.redacts is not None:
-            self._redact(row, changes)
+        self.note_relation(row, changes)
+        self.note_redaction(row, changes)
         if event.state_key is not None:
             self._change_state(row, changes, auth)
         plan.next_position += 1
@@ -249,10 +280,10 @@ class RoomPlan:
         return row
 
     def finish(self) -> None:
-        """Write down the head that the last event leaves behind."""
-        if not self.rows:
+        """Write down the head that the last event leaves behind. History leaves none."""
+        row = next((row for row in reversed(self.rows) if not row.is_history), None)
+        if row is None:
             return
-        row = self.rows[-1]
         assert row.changes is not None
         positions = tuple(extremity.position for extremity in self.extremities)
         row.changes.head = RoomHead(positions, self.state_root, self.depth, row.position)
@@ -263,11 +294,13 @@ class RoomPlan:
         """The events are queued: the head of the room goes on from them."""
         room = self.room
         room.extremities, room.depth, room.summary = self.extremities, self.depth, self.summary
-        if self.rows:
-            room.position = self.rows[-1].position
-            room.queued += len(self.rows)
-        for key, row in self.changed.items():
-            room.known[key] = row
+        for row in self.rows:
+            room.uncommitted[row.event.event_id] = row
+            if not row.is_history:
+                room.position = row.position
+                room.queued += 1
+        for key, now in self.changed.items():
+            room.known[key] = now
             if key in (POWER_LEVELS, CREATE):
                 room.auth_sets.clear()
             elif key[0] == "m.room.member":
@@ -335,8 +368,10 @@ class RoomPlan:
         node = self.nodes.get(node_id)
         return self.plan.inputs.state.load(node_id) if node is None else node
 
-    def _relate(self, row: EventRow, changes: RoomChanges) -> None:
+    def note_relation(self, row: EventRow, changes: RoomChanges) -> None:
         """Note what the event relates to, and the thread that it thereby belongs to."""
+        if "m.relates_to" not in row.event.content:
+            return
         relation = relation_of(row.event.content)
         if relation is None:
             return
@@ -348,10 +383,12 @@ class RoomPlan:
             if target is not None and target.room == row.room:
                 row.thread = target.thread
 
-    def _redact(self, row: EventRow, changes: RoomChanges) -> None:
+    def note_redaction(self, row: EventRow, changes: RoomChanges) -> None:
         """Apply a redaction if we have the event that it is for, and its sender may."""
         redaction = row.event
-        target = None if redaction.redacts is None else self.plan.event(redaction.redacts)
+        if redaction.redacts is None:
+            return
+        target = self.plan.event(redaction.redacts)
         if target is None or target.room != row.room or target.redacted_by is not None:
             return
         if not takes_effect(redaction, target.event, self.power_levels()):

@@ -58,6 +58,7 @@ class Room:
         "rules",
         "state_root",
         "summary",
+        "uncommitted",
     )
 
     def __init__(self, number: int, room_id: RoomId, rules: RoomRules) -> None:
@@ -82,6 +83,8 @@ class Room:
         """Where the log stood when the head was loaded."""
         self.queued = 0
         """Events that wait for their commit."""
+        self.uncommitted: dict[str, EventRow] = {}
+        """All that waits for its commit, by event id, also what is history."""
 
     @property
     def create(self) -> Event:

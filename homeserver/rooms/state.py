@@ -144,9 +144,12 @@ class StateStore:
         """The place of a key, for functions that run in a database thread."""
         return self._hasher.slot(type, state_key)
 
-    def loader_for(self, tx: Cursor, room: int) -> NodeReader:
-        """A way to the nodes for a function that runs in a database thread: memory first, then `tx`."""
-        return NodeReader(tx, room, self._nodes, self._uncommitted)
+    def loader_for(self, tx: Cursor, room: int, beside: Mapping[NodeId, bytes] | None = None) -> NodeReader:
+        """A way to the nodes for a function that runs in a database thread: memory first, then `tx`.
+
+        `beside`: nodes that nobody keeps yet.
+        """
+        return NodeReader(tx, room, self._nodes, self._uncommitted, beside or {})
 
     async def _ask(self, room: int, missing: Callable[[Load], set[NodeId]], answer: Callable[[Load], T]) -> T:
         try:
@@ -170,14 +173,21 @@ class NodeReader:
     Looks into the store's memory without changing it: it runs in another thread.
     """
 
-    def __init__(self, tx: Cursor, room: int, cached: Lru[NodeId, bytes], uncommitted: Mapping[NodeId, bytes]) -> None:
+    def __init__(
+        self,
+        tx: Cursor,
+        room: int,
+        cached: Lru[NodeId, bytes],
+        uncommitted: Mapping[NodeId, bytes],
+        beside: Mapping[NodeId, bytes],
+    ) -> None:
         self._tx = tx
         self._room = room
         self._cached = cached
         self._uncommitted = uncommitted
         self.found: dict[NodeId, bytes] = {}
         """What was read from the database."""
-        self._seen: dict[NodeId, bytes] = {}
+        self._seen: dict[NodeId, bytes] = dict(beside)
 
     def load(self, node_id: NodeId) -> bytes:
         """A node that is at hand."""

@@ -49,6 +49,14 @@ def with_event(summary: RoomSummary, event: Event) -> RoomSummary:
     return summary if getattr(summary, field) == value else _replaced(summary, field, value)
 
 
+def without(summary: RoomSummary, event: Event) -> RoomSummary:
+    """The summary once this state event is gone from the current state and none has taken its place."""
+    if not is_shown(event):
+        return summary
+    field = _FIELDS[event.type][0]
+    return summary if getattr(summary, field) is None else _replaced(summary, field, None)
+
+
 def with_membership(summary: RoomSummary, before: str, after: str) -> RoomSummary:
     """The summary once a member went from one membership to another ('leave' for those who never were there)."""
     joined = summary.joined_members + (after == "join") - (before == "join")

@@ -165,6 +165,11 @@ class Writer:
         return self._next + 1
 
     @property
+    def next_history_position(self) -> int:
+        """The same for the first entry that is history."""
+        return self._next_history - 1
+
+    @property
     def queued_calls(self) -> int:
         """How many appends wait, without those at the database."""
         return len(self._queue)

@@ -1,0 +1,229 @@
+"""Takes events of other servers into rooms: one room's after the other, each durable before its outcome is told.
+
+`Accepter.accept` fetches what is missing of their past; `accept_at_once` leaves that to whoever calls.
+Specification: server-server API, "PDUs". The checks are homeserver.rooms.judge_remote, the place of an event in a room
+homeserver.rooms.placing, what is asked of other servers homeserver.rooms.gaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
+from typing import Final
+
+import structlog
+
+from homeserver.core.event import Event
+from homeserver.core.ids import EventId
+from homeserver.rooms import judge_remote
+from homeserver.rooms.append import Appender, sentence
+from homeserver.rooms.event_cache import EventCache
+from homeserver.rooms.gaps import Filling, GapFiller, PeerFailed, Peers
+from homeserver.rooms.heads import Heads
+from homeserver.rooms.incoming import RoomOfEvents, Verifier
+from homeserver.rooms.outcomes import Batch, Fate, Outcome, Outcomes, outcome_of, place_events, place_filling
+from homeserver.rooms.placing import Placer
+from homeserver.rooms.plan import Plan
+from homeserver.rooms.room import Room
+from homeserver.rooms.state import StateStore
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.turns import Turns
+from homeserver.runtime.writer import Also, Writer
+from homeserver.web.errors import Forbidden
+from storage import room_log, staging
+from storage.rows import EventRow
+from storage.staging import VerdictRow
+
+MOST_EARLIEST: Final = 20
+
+log: Final = structlog.get_logger("homeserver.rooms.accept")
+
+
+class Held:
+    """What this server has of rooms, for the gap filler."""
+
+    def __init__(self, events: EventCache) -> None:
+        self._events = events
+
+    async def absent(self, event_ids: Collection[EventId]) -> set[EventId]:
+        """Those of the events that we do not have at all."""
+        found = await self._events.by_ids(event_ids) if event_ids else {}
+        return {event_id for event_id in event_ids if event_id not in found}
+
+    async def lacking(self, event_ids: Collection[EventId]) -> set[EventId]:
+        """Those that we do not have, or of which we do not know the state."""
+        found = await self._events.by_ids(event_ids) if event_ids else {}
+        return {each for each in event_ids if (row := found.get(each)) is None or row.state_root is None}
+
+    async def events(self, event_ids: Collection[EventId]) -> list[Event]:
+        """Those of the events that we have."""
+        found = await self._events.by_ids(event_ids) if event_ids else {}
+        return [row.event for row in found.values()]
+
+
+class Accepter:
+    """Takes events of other servers."""
+
+    def __init__(
+        self,
+        appender: Appender,
+        heads: Heads,
+        state: StateStore,
+        events: EventCache,
+        peers: Peers,
+        verifier: Verifier,
+        writer: Writer,
+        clock: Clock,
+    ) -> None:
+        self._appender = appender
+        self._heads = heads
+        self._state = state
+        self._gaps = GapFiller(peers, Held(events))
+        self._verifier = verifier
+        self._writer = writer
+        self._clock = clock
+        self._turns: Turns[str] = Turns()
+
+    async def accept(self, room_id: str, events: Sequence[Event], origin: str) -> Outcomes:
+        """Take events of a room in order; what is missing of their past is fetched from `origin` first.
+
+        They are well formed and their content is what was hashed (homeserver.rooms.incoming); signatures are checked
+        here.
+        """
+        outcomes, signed = await self._checked(room_id, events, origin)
+        async with self._turns.at(room_id):
+            batch = await self._place(room_id, signed, origin)
+            outcomes.update(batch.outcomes())
+            if batch.unplaced:
+                waiting = [gap.event for gap in batch.unplaced]
+                outcomes.update(await self._with_past(room_id, waiting, origin))
+        return outcomes
+
+    async def accept_at_once(self, room_id: str, events: Sequence[Event], origin: str) -> tuple[Outcomes, list[Event]]:
+        """Take those events whose past is here; gives the others back. They may have to wait for their turn."""
+        outcomes, signed = await self._checked(room_id, events, origin)
+        if not signed:
+            return outcomes, []
+        async with self._turns.at(room_id):
+            batch = await self._place(room_id, signed, origin)
+        outcomes.update(batch.outcomes())
+        return outcomes, [gap.event for gap in batch.unplaced]
+
+    def is_busy(self, room_id: str) -> bool:
+        """Whether events of the room are being taken just now."""
+        return self._turns.is_taken(room_id)
+
+    async def accept_membership(self, event: Event, origin: str) -> EventRow:
+        """Take a signed join, leave or knock; Forbidden unless it is accepted. Returns when it is committed."""
+        outcome = (await self.accept(event.room_id, [event], origin))[event.event_id]
+        if outcome.row is None or outcome.fate is not Fate.ACCEPTED:
+            raise Forbidden(sentence(outcome.reason or "The event was not accepted"))
+        return outcome.row
+
+    async def accept_history(self, room_id: str, filling: Filling, origin: str) -> int:
+        """Take events that came before what we have; how many were new."""
+        async with self._turns.at(room_id):
+            batch = await self._run(room_id, origin, lambda placer: place_filling(placer, filling, is_history=True))
+        return sum(each.is_new for each in batch.placed) + len(batch.given)
+
+    async def history(self, room: Room, server: str, start: Sequence[str], limit: int) -> Filling:
+        """What a server knows of the past of a room. Raises PeerFailed."""
+        return await self._gaps.history(server, RoomOfEvents(room.room_id, room.rules), start, limit)
+
+    async def refuse(self, room_id: str, origin: str, refused: Sequence[tuple[str, Outcome]]) -> None:
+        """Note events that were dropped."""
+        self._tell(room_id, origin, refused)
+        verdicts = self._verdict_rows(room_id, origin, refused)
+        if verdicts:
+            await self._writer.append([], [partial(staging.write_verdicts, verdicts=verdicts)])
+
+    async def _checked(self, room_id: str, events: Sequence[Event], origin: str) -> tuple[Outcomes, list[Event]]:
+        """Outcomes of those whose signatures do not hold, and the others."""
+        problems = await self._verifier.verify_events(events)
+        outcomes: Outcomes = {}
+        signed: list[Event] = []
+        for event, problem in zip(events, problems, strict=True):
+            if problem is None and event.room_id == room_id:
+                signed.append(event)
+            else:
+                reason = "it is of another room" if problem is None else str(problem)
+                outcomes[event.event_id] = Outcome(Fate.DROPPED, judge_remote.SIGNATURES, reason)
+        if outcomes:
+            await self.refuse(room_id, origin, list(outcomes.items()))
+        return outcomes, signed
+
+    async def _place(self, room_id: str, events: Sequence[Event], origin: str) -> Batch:
+        return await self._run(room_id, origin, lambda placer: place_events(placer, events))
+
+    async def _with_past(self, room_id: str, events: Sequence[Event], origin: str) -> Outcomes:
+        """Fetch the past of events, then take them."""
+        room = await self._heads.get(room_id)
+        earliest = room.extremity_ids[:MOST_EARLIEST]
+        reason = "what it follows or leans on cannot be had from the server that sent it"
+        try:
+            filling = await self._gaps.fill(origin, RoomOfEvents(room.room_id, room.rules), events, earliest)
+            batch = await self._run(room_id, origin, lambda placer: place_filling(placer, filling))
+            outcomes = batch.outcomes()
+        except PeerFailed as failed:
+            reason, outcomes = str(failed), {}
+        lost = {event.event_id for event in events} - outcomes.keys()
+        if lost:
+            dropped = Outcome(Fate.DROPPED, judge_remote.PAST, reason)
+            await self.refuse(room_id, origin, [(event_id, dropped) for event_id in sorted(lost)])
+            outcomes.update(dict.fromkeys(lost, dropped))
+        return outcomes
+
+    async def _run(self, room_id: str, origin: str, place: Callable[[Placer], Batch]) -> Batch:
+        """Place events and commit; notes what was not accepted and why."""
+        also: list[Also] = []
+        placers: list[Placer] = []
+
+        def script(plan: Plan) -> Batch:
+            placer = Placer(plan.room(room_id))
+            batch = place(placer)
+            also[:] = self._beside(placer, batch, room_id, origin)
+            placers[:] = [placer]
+            return batch
+
+        batch, committed = await self._appender.queue_script(script, also)
+        await committed
+        for given in batch.given:
+            given.row.state_root, given.row.status = given.root, given.status
+        self._state.committed(placers[0].given_nodes)
+        refused = [(each.row.event.event_id, outcome_of(each)) for each in batch.placed if each.is_new]
+        self._tell(room_id, origin, [each for each in refused if each[1].fate is not Fate.ACCEPTED])
+        return batch
+
+    def _beside(self, placer: Placer, batch: Batch, room_id: str, origin: str) -> list[Also]:
+        """What is written in the same transaction as the events."""
+        also: list[Also] = []
+        if batch.given:
+            given = [(each.row.position, each.root, int(each.status)) for each in batch.given]
+            nodes, found = dict(placer.given_nodes), list(placer.given_found)
+            room = placer.room.room.number
+            also.append(partial(room_log.give_states, room=room, given=given, nodes=nodes, found=found))
+        judged = [(each.row.event.event_id, outcome_of(each)) for each in batch.placed if each.is_new]
+        verdicts = self._verdict_rows(room_id, origin, judged)
+        if verdicts:
+            also.append(partial(staging.write_verdicts, verdicts=verdicts))
+        return also
+
+    def _verdict_rows(self, room_id: str, origin: str, judged: Iterable[tuple[str, Outcome]]) -> list[VerdictRow]:
+        now_ms = self._clock.now_ms()
+        return [
+            VerdictRow(event_id, room_id, origin, str(outcome.fate), outcome.rule, outcome.reason, now_ms)
+            for event_id, outcome in judged
+            if outcome.fate is not Fate.ACCEPTED
+        ]
+
+    @staticmethod
+    def _tell(room_id: str, origin: str, refused: Iterable[tuple[str, Outcome]]) -> None:
+        for event_id, outcome in refused:
+            log.info(
+                f"an event was {outcome.fate}",
+                event=event_id,
+                room=room_id,
+                origin=origin,
+                rule=outcome.rule,
+                reason=outcome.reason,
+            )

@@ -1,0 +1,66 @@
+"""Reads events as other servers send them: format and content hash. Signatures are the key ring's to check.
+
+Specification: server-server API, "Checks performed on receipt of a PDU", checks 1 to 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from homeserver.core.canonical_json import JsonObject, JsonValue
+from homeserver.core.event import BadEvent, Event
+from homeserver.core.hashes import check_content_hash
+from homeserver.core.redaction import redacted
+from homeserver.core.room_rules import RoomRules
+from homeserver.core.signatures import BadSignature
+
+
+class Verifier(Protocol):
+    """Checks signatures on events; the key ring does."""
+
+    async def verify_events(self, events: Sequence[Event]) -> Sequence[BadSignature | None]:
+        """For each event None, or what is wrong."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RoomOfEvents:
+    """What must be known of a room to read its events."""
+
+    room_id: str
+    rules: RoomRules
+
+
+def read_pdu(pdu: JsonValue, rules: RoomRules) -> Event:
+    """The event; in its redacted form if its content is not what was hashed. BadEvent if it is none."""
+    if not isinstance(pdu, dict):
+        raise BadEvent("an event must be an object")
+    event = Event.parse(pdu, rules)
+    return event if check_content_hash(pdu, rules) else redacted(event)
+
+
+async def read_all(pdus: Sequence[JsonValue], room: RoomOfEvents, verifier: Verifier) -> list[Event]:
+    """Those of the events that belong to the room, are well formed and rightly signed, in their order."""
+    events: dict[str, Event] = {}
+    for pdu in pdus:
+        try:
+            event = read_pdu(pdu, room.rules)
+        except BadEvent:
+            continue
+        if event.room_id == room.room_id:
+            events.setdefault(event.event_id, event)
+    wanted = list(events.values())
+    problems = await verifier.verify_events(wanted)
+    return [event for event, problem in zip(wanted, problems, strict=True) if problem is None]
+
+
+def objects(value: JsonValue) -> list[JsonObject]:
+    """The objects of an array that another server sent; nothing where it is no array."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def texts(value: JsonValue) -> list[str]:
+    """The texts of an array that another server sent; nothing where it is no array."""
+    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []

@@ -1,0 +1,102 @@
+"""What became of events of other servers, and the steps that lead there: all on a plan, nothing waits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from homeserver.core.event import Event
+from homeserver.core.ids import EventId
+from homeserver.rooms.append import sentence
+from homeserver.rooms.gaps import Filling
+from homeserver.rooms.placing import GivenState, Placed, Placer, Unplaceable
+from storage.rows import EventRow
+
+
+class Fate(StrEnum):
+    """What became of an event."""
+
+    ACCEPTED = "accepted"
+    SOFT_FAILED = "soft-failed"
+    REJECTED = "rejected"
+    DROPPED = "dropped"
+    """Not stored: it is as if it had not come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an event, the check that decided it, and the reason. `row` where it is stored."""
+
+    fate: Fate
+    rule: str = ""
+    reason: str = ""
+    row: EventRow | None = None
+
+    @property
+    def error(self) -> str | None:
+        """What the sending server is told; None where all went well."""
+        if self.fate is Fate.ACCEPTED or self.fate is Fate.SOFT_FAILED:
+            return None
+        return sentence(f"{self.fate} by {self.rule}: {self.reason}")
+
+
+Outcomes = dict[EventId, Outcome]
+
+_FATES: Final = (Fate.ACCEPTED, Fate.SOFT_FAILED, Fate.REJECTED)
+
+
+@dataclass(slots=True)
+class Batch:
+    """What came of placing some events."""
+
+    placed: list[Placed] = field(default_factory=list)
+    unplaced: list[Unplaceable] = field(default_factory=list)
+    given: list[GivenState] = field(default_factory=list)
+
+    def outcomes(self) -> Outcomes:
+        """By event id."""
+        return {each.row.event.event_id: outcome_of(each) for each in self.placed}
+
+
+def outcome_of(placed: Placed) -> Outcome:
+    """The outcome for an event that has its place."""
+    verdict = placed.verdict
+    return Outcome(_FATES[verdict.status], verdict.rule, verdict.reason, placed.row)
+
+
+def place_events(placer: Placer, events: Sequence[Event]) -> Batch:
+    """Place events, as far as what they follow is here."""
+    batch = Batch()
+    placer.prefetch(events)
+    for event in events:
+        try:
+            batch.placed.append(placer.add(event))
+        except Unplaceable as gap:
+            batch.unplaced.append(gap)
+    batch.given = list(placer.given.values())
+    return batch
+
+
+def place_filling(placer: Placer, filling: Filling, *, is_history: bool = False) -> Batch:
+    """Place what was fetched."""
+    batch = Batch()
+    claimed = [event_id for step in filling.steps for event_id in step.claim or ()]
+    placer.prefetch([*filling.outliers, *(step.event for step in filling.steps)], claimed)
+    for event in filling.outliers:
+        try:
+            placer.add_outlier(event)
+        except Unplaceable as gap:
+            batch.unplaced.append(gap)
+    for step in filling.steps:
+        try:
+            before = None
+            if step.claim is not None:
+                found = placer.find(step.claim)
+                before = placer.state_of(row for row in found.values() if row is not None)
+            batch.placed.append(placer.add(step.event, is_history=is_history, before=before))
+        except Unplaceable as gap:
+            batch.unplaced.append(gap)
+    batch.given = list(placer.given.values())
+    return batch

@@ -1,0 +1,366 @@
+"""Gives events of other servers their place in a room: the state before them, the verdict, and what they change.
+
+Works on a plan, so it never waits: what is not in memory is named by raising `Missing`, what this server does not have
+at all by raising `Unplaceable`. Specification: server-server API, "PDUs"; rooms/v2, "State resolution".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from homeserver.core import state_trie
+from homeserver.core.auth.selection import needed_auth_keys_of
+from homeserver.core.auth.state import CREATE
+from homeserver.core.event import Event
+from homeserver.core.ids import EventId
+from homeserver.core.state_res import rank_above
+from homeserver.core.state_trie import EMPTY_ROOT, Load, MissingNode, NodeId
+from homeserver.rooms import judge_remote, state_changes
+from homeserver.rooms.judge_remote import Verdict
+from homeserver.rooms.plan import MissingEvents, MissingNodes, MissingPositions, MissingResolution, RoomPlan
+from homeserver.rooms.resolutions import Overlay
+from homeserver.rooms.room import AuthSet
+from homeserver.rooms.state import StateKey
+from storage.rows import EventRow, RoomChanges, Status
+
+T = TypeVar("T")
+
+
+class Unplaceable(Exception):
+    """What the event follows or leans on is not here. `prev`: also events whose state we do not know."""
+
+    def __init__(self, event: Event, prev: Sequence[EventId], auth: Sequence[EventId]) -> None:
+        super().__init__(f"{event.event_id} follows {len(prev)} and leans on {len(auth)} events that are not here")
+        self.event = event
+        self.prev = prev
+        self.auth = auth
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An event with what we decided about it. Not `is_new`: we had it already."""
+
+    row: EventRow
+    verdict: Verdict
+    is_new: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class GivenState:
+    """An event that came as a part of some state, whose own state is known now."""
+
+    row: EventRow
+    root: NodeId
+    status: Status
+
+
+class Placer:
+    """Places events in one room of a plan."""
+
+    def __init__(self, room: RoomPlan) -> None:
+        self.room = room
+        create = room.room.known.get(CREATE)
+        self.create = None if create is None else create.event
+        self.given: dict[int, GivenState] = {}
+        """By position."""
+        self.given_nodes: dict[NodeId, bytes] = {}
+        self.given_found: list[str] = []
+        self._by_id: dict[str, EventRow] = {}
+        self._by_position: dict[int, EventRow] = {}
+        self._fresh: dict[NodeId, bytes] = {}
+        """Nodes made for the event at hand."""
+
+    def add(self, event: Event, *, is_history: bool = False, before: NodeId | None = None) -> Placed:
+        """Place an event. `before`: root of the state before it, where it does not follow from what we have."""
+        self._fresh = {}
+        found = self.find((event.event_id, *event.prev_events, *event.auth_events))
+        known = found[event.event_id]
+        if known is not None and self.root_before(known) is not None:
+            return Placed(known, Verdict(known.status), is_new=False)
+        prev = {event_id: found[event_id] for event_id in event.prev_events}
+        lacking = [each for each, row in prev.items() if row is None or self.root_before(row) is None]
+        absent = [event_id for event_id in event.auth_events if found[event_id] is None]
+        if absent or (lacking and before is None):
+            raise Unplaceable(event, lacking, absent)
+        auth = [row for event_id in event.auth_events if (row := found[event_id]) is not None]
+        rows = [row for row in prev.values() if row is not None]
+        root = self._state_before([row for row in rows if self.root_before(row) is not None], before)
+        verdict = self._judged(event, auth, rows, root, is_history=is_history)
+        if known is not None:
+            return self._give_state(known, root, verdict)
+        if verdict.is_accepted and not is_history and root == self.room.state_root and self._is_next(event):
+            row = self._append(event, auth)
+        else:
+            row = self._place(event, auth, root, verdict, is_history=is_history)
+        assert row.changes is not None
+        row.changes.missing = tuple(lacking)
+        if is_history or row.is_history:
+            row.changes.found = (event.event_id,)
+        return Placed(row, verdict)
+
+    def add_outlier(self, event: Event) -> Placed:
+        """Take an event without its place, as a part of some state or of an auth chain."""
+        self._fresh = {}
+        found = self.find((event.event_id, *event.auth_events))
+        known = found[event.event_id]
+        if known is not None:
+            return Placed(known, Verdict(known.status), is_new=False)
+        absent = [event_id for event_id in event.auth_events if found[event_id] is None]
+        if absent:
+            raise Unplaceable(event, (), absent)
+        auth = [row for event_id in event.auth_events if (row := found[event_id]) is not None]
+        if event.type == "m.room.create" and self.create is None:
+            self.create = event
+        verdict = self._judged_alone(event, auth)
+        row = EventRow(self.room.room.number, event, None, verdict.status, is_history=True)
+        self._enter(row, RoomChanges(None), auth)
+        return Placed(row, verdict)
+
+    def state_of(self, rows: Iterable[EventRow]) -> NodeId:
+        """Root of the state that these state events make. Rejected ones are no part of it."""
+        slot = self.room.plan.inputs.state.slot
+        root, nodes = state_trie.build(
+            {slot(*row.event.key): row.position for row in rows if row.status is not Status.REJECTED}
+        )
+        self.room.nodes.update(nodes)
+        self.given_nodes.update(nodes)
+        return root
+
+    def prefetch(self, events: Iterable[Event], others: Iterable[EventId] = ()) -> None:
+        """Have all that these events name in memory, at once."""
+        wanted = dict.fromkeys(others)
+        for event in events:
+            wanted.update(dict.fromkeys((event.event_id, *event.prev_events, *event.auth_events)))
+        self.find(wanted)
+
+    def find(self, event_ids: Iterable[EventId]) -> dict[EventId, EventRow | None]:
+        """Events by their ids; None for those that we do not have."""
+        found: dict[EventId, EventRow | None] = {}
+        missing: list[str] = []
+        inputs, absent = self.room.plan.inputs, self.room.plan.absent
+        uncommitted = self.room.room.uncommitted
+        for event_id in event_ids:
+            row = self._by_id.get(event_id) or uncommitted.get(event_id) or inputs.events.cached_by_id(event_id)
+            if row is None and event_id not in absent:
+                missing.append(event_id)
+            found[event_id] = row
+        if missing:
+            raise MissingEvents(missing)
+        return found
+
+    def root_before(self, row: EventRow) -> NodeId | None:
+        """Root of the state before an event; None if it is not known."""
+        given = self.given.get(row.position)
+        return row.state_root if given is None else given.root
+
+    def root_after(self, row: EventRow) -> NodeId:
+        """Root of the state after an event."""
+        before, given = self.root_before(row), self.given.get(row.position)
+        assert before is not None, "asked only for events that have a place"
+        status = row.status if given is None else given.status
+        if not row.event.is_state or status is Status.REJECTED:
+            return before
+        return self._updated(before, {row.event.key: row.position})
+
+    # What stands before an event, and the judgement.
+
+    def _state_before(self, prev: Sequence[EventRow], claimed: NodeId | None) -> NodeId:
+        if claimed is not None:
+            # What a server claims is resolved with what we know: nobody can put the known state out of force by it.
+            return self.merged(prev, claimed)
+        if not prev:
+            return EMPTY_ROOT
+        if {row.position for row in prev} == {row.position for row in self.room.extremities}:
+            return self.room.state_root
+        return self.merged(prev)
+
+    def merged(self, rows: Sequence[EventRow], claimed: NodeId | None = None) -> NodeId:
+        """Root of the state after several events, and of one more state that is only claimed."""
+        roots = {self.root_after(row) for row in rows}
+        after = frozenset(row.event.event_id for row in rows)
+        if claimed is not None:
+            roots.add(claimed)
+            after |= {EventId(claimed.hex())}
+        distinct = tuple(sorted(roots))
+        if len(distinct) == 1:
+            return distinct[0]
+        changes = self.room.plan.inputs.resolutions.get(after)
+        if changes is None:
+            raise MissingResolution(self.room.room, after, distinct, self._overlay())
+        ids = [event_id for event_id in changes.values() if event_id is not None]
+        found = self.find(ids)
+        wanted: dict[StateKey, int | None] = {}
+        for key, event_id in changes.items():
+            row = None if event_id is None else found[event_id]
+            wanted[key] = None if row is None else row.position
+        return self._updated(distinct[0], wanted)
+
+    def _judged(
+        self, event: Event, auth: Sequence[EventRow], prev: Sequence[EventRow], root: NodeId, *, is_history: bool
+    ) -> Verdict:
+        number = self.room.room.number
+        if any(row.room != number for row in prev):
+            return Verdict(Status.REJECTED, judge_remote.FORMAT, "prev_events has an event of another room")
+        if event.type == "m.room.create" and self.create is not None and self.create.event_id != event.event_id:
+            return Verdict(Status.REJECTED, judge_remote.STATE_BEFORE, "the room has another m.room.create event")
+        keys = [*needed_auth_keys_of(event), CREATE]
+        before = self._events_at(root, keys)
+        current = None if is_history else self._events_at(self.room.state_root, keys)
+        rejected = {row.event.event_id for row in auth if row.status is Status.REJECTED}
+        return judge_remote.judge(event, [row.event for row in auth], rejected, self.create, before, current)
+
+    def _judged_alone(self, event: Event, auth: Sequence[EventRow]) -> Verdict:
+        if event.type == "m.room.create" and self.create is not None and self.create.event_id != event.event_id:
+            return Verdict(Status.REJECTED, judge_remote.AUTH_EVENTS, "the room has another m.room.create event")
+        rejected = {row.event.event_id for row in auth if row.status is Status.REJECTED}
+        return judge_remote.judge_by_auth_events(event, [row.event for row in auth], rejected, self.create)
+
+    def _events_at(self, root: NodeId, keys: Sequence[StateKey]) -> dict[StateKey, Event]:
+        if root == self.room.state_root:
+            self.room.want(keys)
+            return {key: row.event for key in keys if (row := self.room.state(*key)) is not None}
+        slots = [self.room.plan.inputs.state.slot(*key) for key in keys]
+        positions = self._ask(
+            lambda load: state_trie.missing_on_paths(load, root, slots),
+            lambda load: [state_trie.get(load, root, slot) for slot in slots],
+        )
+        rows = self._rows_at([position for position in positions if position is not None])
+        return {row.event.key: row.event for row in rows.values()}
+
+    def _rows_at(self, positions: Iterable[int]) -> dict[int, EventRow]:
+        found: dict[int, EventRow] = {}
+        missing: list[int] = []
+        events = self.room.plan.inputs.events
+        waiting = {row.position: row for row in self.room.room.uncommitted.values()}
+        for position in positions:
+            row = self._by_position.get(position) or waiting.get(position) or events.cached(position)
+            if row is None:
+                missing.append(position)
+            else:
+                found[position] = row
+        if missing:
+            raise MissingPositions(missing)
+        return found
+
+    # The place.
+
+    def _is_next(self, event: Event) -> bool:
+        """Whether the event follows all that is there, so that the room goes on from it alone."""
+        following = set(event.prev_events)
+        return all(row.event.event_id in following for row in self.room.extremities)
+
+    def _append(self, event: Event, auth: Sequence[EventRow]) -> EventRow:
+        """The usual case: the event comes after everything, as one of our own would."""
+        room = self.room
+        row = room.place(event, AuthSet(tuple(auth), {}))
+        room.extremities = (row,)
+        self._know(row)
+        return row
+
+    def _place(
+        self, event: Event, auth: Sequence[EventRow], root: NodeId, verdict: Verdict, *, is_history: bool
+    ) -> EventRow:
+        is_live = verdict.is_accepted and not is_history
+        row = EventRow(self.room.room.number, event, root, verdict.status, is_history=not is_live)
+        changes = RoomChanges(None)
+        self._enter(row, changes, auth)
+        if verdict.is_accepted:
+            self.room.note_relation(row, changes)
+        # A state that was made here is stored with the first event that has it before or after it.
+        self.root_after(row)
+        if is_live:
+            self._go_on(row, changes)
+            self.room.note_redaction(row, changes)
+        self.room.nodes.update(self._fresh)
+        changes.nodes = {**self._fresh, **self.given_nodes}
+        self.given_nodes = {}
+        return row
+
+    def _go_on(self, row: EventRow, changes: RoomChanges) -> None:
+        """The event becomes a forward extremity in place of those that it follows."""
+        room = self.room
+        following = set(row.event.prev_events)
+        extremities = (row, *(each for each in room.extremities if each.event.event_id not in following))
+        now = self.merged(extremities)
+        if now != room.state_root:
+            old = room.state_root
+            differences = self._ask(
+                lambda load: state_trie.missing_in_diff(load, old, now),
+                lambda load: list(state_trie.diff(load, old, now)),
+            )
+            positions = {each for _, before, after in differences for each in (before, after) if each is not None}
+            rows = self._rows_at(positions)
+            changed = [
+                (None if before is None else rows[before], None if after is None else rows[after])
+                for _, before, after in differences
+            ]
+            change = state_changes.of(changed, room.summary, room.plan.inputs.signer.server, row.position)
+            row.members, row.room_root = change.members, now
+            room.summary, room.state_root = change.summary, now
+            room.changed.update(change.events)
+        room.extremities = extremities
+        room.depth = max(each.event.depth for each in extremities)
+
+    def _give_state(self, row: EventRow, root: NodeId, verdict: Verdict) -> Placed:
+        """An event that we have without its state gets it."""
+        given = self.given[row.position] = GivenState(row, root, max(row.status, verdict.status))
+        self.root_after(row)
+        self.room.nodes.update(self._fresh)
+        self.given_nodes.update(self._fresh)
+        self.given_found.append(row.event.event_id)
+        return Placed(row, Verdict(given.status, verdict.rule, verdict.reason))
+
+    def _enter(self, row: EventRow, changes: RoomChanges, auth: Sequence[EventRow]) -> None:
+        """The event takes its position, and its place in the graph of auth events."""
+        plan = self.room.plan
+        if row.is_history:
+            row.position = plan.next_history_position
+            plan.next_history_position -= 1
+        else:
+            row.position = plan.next_position
+            plan.next_position += 1
+        row.changes = changes
+        if row.event.is_state:
+            ranks = [other.rank or 0 for other in auth]
+            # From room version 12 on every event stands on the create event without naming it.
+            if row.event.type != "m.room.create" and not ranks:
+                ranks = [0]
+            row.rank = rank_above(ranks)
+            changes.auth = tuple(other.position for other in auth)
+        self.room.rows.append(row)
+        plan.rows.append(row)
+        self._know(row)
+
+    def _know(self, row: EventRow) -> None:
+        self._by_id[row.event.event_id] = row
+        self._by_position[row.position] = row
+
+    # Tries.
+
+    def _updated(self, root: NodeId, changes: Mapping[StateKey, int | None]) -> NodeId:
+        state = self.room.plan.inputs.state
+        slots = {state.slot(*key): position for key, position in changes.items()}
+        try:
+            updated, nodes = state_trie.update(self._load, root, slots)
+        except MissingNode as missing:
+            wanted = state_trie.missing_on_paths(self._load, root, slots)
+            raise MissingNodes(self.room.room.number, wanted or {missing.node_id}) from None
+        self._fresh.update(nodes)
+        return updated
+
+    def _ask(self, missing: Callable[[Load], set[NodeId]], answer: Callable[[Load], T]) -> T:
+        try:
+            return answer(self._load)
+        except MissingNode as absent:
+            wanted = missing(self._load)
+            raise MissingNodes(self.room.room.number, wanted or {absent.node_id}) from None
+
+    def _load(self, node_id: NodeId) -> bytes:
+        node = self._fresh.get(node_id) or self.room.nodes.get(node_id)
+        return self.room.plan.inputs.state.load(node_id) if node is None else node
+
+    def _overlay(self) -> Overlay:
+        rows = {**self.room.room.uncommitted, **self._by_id}
+        return Overlay(rows, {**self.room.nodes, **self._fresh})
