@@ -79,15 +79,20 @@ class Pump:
         while True:
             await self._ready()
             if since is None or feed.touched > since:
-                delta = await self._engine.delta(
-                    SyncRequest(what.user_id, what.device, since, what.filter, use_state_after=what.use_state_after)
-                )
-                if delta.is_news or since is None:
-                    self._send(delta.upto, delta.encoded())
-                since = delta.upto
+                since = await self._tell(since)
             await self._feeds.touched(feed, since)
             # The feed may have been dropped as idle while the reader was slow; asking for it lists it again.
             feed = await self._feeds.of(what.user_id)
+
+    async def _tell(self, since: int | None) -> int:
+        """Send what is new; the position up to which it goes. (A method of its own, so that nobody holds on to it.)"""
+        what = self._what
+        delta = await self._engine.delta(
+            SyncRequest(what.user_id, what.device, since, what.filter, use_state_after=what.use_state_after)
+        )
+        if delta.is_news or since is None:
+            self._send(delta.upto, delta.encoded())
+        return delta.upto
 
     def acknowledge(self, position: int) -> Awaitable[None] | None:
         """The client has everything up to `position`. What has to be awaited then, None in most cases."""
@@ -150,6 +155,6 @@ class Streams:
 
     def _ended(self, failure: Failure, device: int, sink: FrameSink) -> None:
         if not isinstance(failure.value, CancelledError):
-            log.error("a stream failed", device=device, error=repr(failure.value))
+            log.error("a stream failed", device=device, exc_info=failure.value)
             self.gone(device, sink)
             sink.close(1011, "the server could not go on with this stream; connect again with the last position")

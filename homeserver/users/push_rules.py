@@ -28,6 +28,7 @@ from storage.rows import AccountDataRow, Entry
 
 PUSH_RULES: Final = "m.push_rules"
 MAX_CACHED: Final = 20_000
+MAX_ENCODED: Final = 200
 
 log: Final = structlog.get_logger("homeserver.users")
 
@@ -35,12 +36,11 @@ log: Final = structlog.get_logger("homeserver.users")
 class _UserRules:
     """The rules of one user, and what was made of them."""
 
-    __slots__ = ("content", "evaluator", "ruleset")
+    __slots__ = ("evaluator", "ruleset")
 
     def __init__(self, ruleset: Ruleset) -> None:
         self.ruleset = ruleset
         self.evaluator: Evaluator | None = None
-        self.content: bytes | None = None
 
 
 class PushRules:
@@ -50,6 +50,8 @@ class PushRules:
         self._database = database
         self._writer = writer
         self._users: Lru[str, _UserRules] = Lru(MAX_CACHED)
+        self._contents: Lru[str, bytes] = Lru(MAX_ENCODED)
+        """Some kilobytes each, and asked for only when a client starts."""
         self._turns: Turns[str] = Turns()
         ring.subscribe(self._published)
 
@@ -63,9 +65,11 @@ class PushRules:
     async def content(self, user_id: str) -> bytes:
         """The encoded content of m.push_rules as clients get it, default rules included. GET /pushrules/."""
         user = await self._of(user_id)
-        if user.content is None:
-            user.content = msgspec.json.encode({"global": user.ruleset.to_client(user_id)})
-        return user.content
+        content = self._contents.get(user_id)
+        if content is None:
+            content = msgspec.json.encode({"global": user.ruleset.to_client(user_id)})
+            self._contents.put(user_id, content)
+        return content
 
     async def everything(self, user_id: str) -> JsonObject:
         """All rules by kind. GET /pushrules/global/."""
@@ -124,6 +128,7 @@ class PushRules:
     def _published(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if isinstance(entry, AccountDataRow) and entry.type == PUSH_RULES and entry.room_id == "":
+                self._contents.discard(entry.user_id)
                 self._users.put(entry.user_id, _UserRules(_ruleset_of(entry.user_id, entry.json)))
 
 
