@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from client_api import (
     account,
     account_data,
+    cross_signing,
     devices,
     directory,
     filters,
     key_changes,
+    key_signatures,
     keys,
     login,
     profile,
@@ -84,6 +86,8 @@ def _user_doors(users: Accounting) -> Iterator[BoundEndpoint]:
 
 
 def _key_doors(encryption: Encryption) -> Iterator[BoundEndpoint]:
+    yield from bind(cross_signing.ENDPOINTS, encryption.cross_signing)
+    yield from bind(key_signatures.ENDPOINTS, encryption.signatures)
     yield from bind(keys.ENDPOINTS, encryption.keys)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from homeserver.encryption.claims import KeyClaims
+from homeserver.encryption.cross_signing import CrossSigning
 from homeserver.encryption.key_counts import KeyCounts
 from homeserver.encryption.keys import Keys
 from homeserver.encryption.queries import KeyQueries
 from homeserver.encryption.remote import RemoteKeys
 from homeserver.encryption.remote_lists import RemoteLists
+from homeserver.encryption.signatures import SignatureUploads
 from homeserver.encryption.uploads import KeyUploads
 from homeserver.parts import Accounting, Foundations, RoomCore
 
@@ -19,6 +21,8 @@ class Encryption:
     """Keys and their services."""
 
     keys: Keys
+    cross_signing: CrossSigning
+    signatures: SignatureUploads
     key_counts: KeyCounts
     remote_lists: RemoteLists
 
@@ -27,12 +31,11 @@ def make_encryption(base: Foundations, rooms: RoomCore, users: Accounting, remot
     """Publishing keys, looking them up, giving them out."""
     database, writer = base.database, base.writer
     lists = RemoteLists(database, writer, rooms.memberships, remote, base.tasks, base.clock)
+    queries = KeyQueries(database, remote, lists, base.server_name)
     return Encryption(
-        keys=Keys(
-            KeyUploads(database, writer),
-            KeyQueries(database, remote, lists, base.server_name),
-            KeyClaims(database, writer, remote, base.server_name),
-        ),
+        keys=Keys(KeyUploads(database, writer), queries, KeyClaims(database, writer, remote, base.server_name)),
+        cross_signing=CrossSigning(database, writer, users.credentials),
+        signatures=SignatureUploads(database, writer, queries, base.server_name),
         key_counts=KeyCounts(database, base.ring),
         remote_lists=lists,
     )

@@ -20,7 +20,7 @@ from homeserver.rooms.append import Appender
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.create import RoomCreation
 from homeserver.rooms.directory import Directory
-from homeserver.rooms.elsewhere import Nowhere
+from homeserver.rooms.elsewhere import Elsewhere
 from homeserver.rooms.entering import Entering
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.event_reads import EventReads
@@ -191,6 +191,7 @@ class Accounting:
     """Users, their sessions and what belongs to them."""
 
     passwords: Passwords
+    credentials: Credentials
     tokens: Tokens
     sightings: Sightings
     jobs: UserJobs
@@ -223,6 +224,7 @@ def make_accounting(base: Foundations, limiter: Limiter) -> Accounting:
     push_rules = PushRules(database, base.writer, base.ring)
     return Accounting(
         passwords=passwords,
+        credentials=credentials,
         tokens=tokens,
         sightings=sightings,
         jobs=jobs,
@@ -268,10 +270,11 @@ class RoomServices:
     guest_removal: GuestRemoval
 
 
-def make_room_services(base: Foundations, rooms: RoomCore, users: Accounting, ignored: AccountDataPart) -> RoomServices:
+def make_room_services(
+    base: Foundations, rooms: RoomCore, users: Accounting, ignored: AccountDataPart, elsewhere: Elsewhere
+) -> RoomServices:
     """Writing to rooms and reading from them."""
     database, ring, clock, server_name = base.database, base.ring, base.clock, base.server_name
-    elsewhere = Nowhere()
     invitees = InvitePermission(database, ring)
     changes = MembershipChanges(
         rooms.appender, rooms.heads, rooms.memberships, users.profiles, invitees, elsewhere, database, server_name

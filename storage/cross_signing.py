@@ -32,11 +32,11 @@ class KeySignature:
 
 
 def put_key(tx: Statements, key: CrossSigningKey) -> None:
-    """Keep a key; the one before it of the same usage goes, with the signatures on it."""
+    """Keep a key; the one before it of the same usage goes, with the signatures on it and by it on the user's own."""
     tx.execute(
         "DELETE FROM key_signatures USING cross_signing_keys AS old WHERE old.user_id = %s AND old.usage = %s"
-        " AND old.public_key <> %s AND key_signatures.user_id = old.user_id"
-        " AND key_signatures.key_id = old.public_key",
+        " AND old.public_key <> %s AND key_signatures.user_id = old.user_id AND (key_signatures.key_id = old.public_key"
+        " OR (key_signatures.signer = old.user_id AND key_signatures.signer_key = 'ed25519:' || old.public_key))",
         (key.user_id, key.usage, key.public_key),
     )
     tx.execute(
@@ -67,13 +67,15 @@ def has_public_key(tx: Cursor, user_id: str, name: str) -> bool:
     return tx.fetchone() is not None
 
 
-def put_signatures(tx: Statements, signatures: Sequence[KeySignature]) -> None:
-    """Keep signatures; each key once."""
+def put_signatures(tx: Statements, signatures: Sequence[KeySignature], position: int) -> None:
+    """Keep signatures, each key once, as uploaded at a position of the log."""
     tx.execute(
-        "INSERT INTO key_signatures (user_id, key_id, signer, signer_key, signature)"
-        " SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[])"
-        " ON CONFLICT (user_id, key_id, signer, signer_key) DO UPDATE SET signature = excluded.signature",
+        "INSERT INTO key_signatures (user_id, key_id, signer, signer_key, signature, position)"
+        " SELECT signed.*, %s FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[]) AS signed"
+        " ON CONFLICT (user_id, key_id, signer, signer_key) DO UPDATE SET signature = excluded.signature,"
+        " position = excluded.position",
         (
+            position,
             [each.user_id for each in signatures],
             [each.key_id for each in signatures],
             [each.signer for each in signatures],
@@ -91,6 +93,15 @@ def signatures_on(tx: Cursor, user_ids: Sequence[str], reader: str | None) -> li
         (list(user_ids), reader),
     )
     return [KeySignature(*row) for row in tx.fetchall()]
+
+
+def signed_others(tx: Cursor, signer: str, after: int) -> list[str]:
+    """The users whose keys a user has signed after a position."""
+    tx.execute(
+        "SELECT DISTINCT user_id FROM key_signatures WHERE signer = %s AND signer <> user_id AND position > %s",
+        (signer, after),
+    )
+    return [user_id for (user_id,) in tx.fetchall()]
 
 
 def delete_signatures_on(tx: Statements, user_id: str, key_ids: Sequence[str]) -> None:

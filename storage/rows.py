@@ -204,6 +204,15 @@ class DeviceListRow(Entry):
 
 
 @dataclass(slots=True, eq=False)
+class SignedOthersRow(Entry):
+    """A user signed keys of others, which nobody else may see. Written with the signatures themselves."""
+
+    durable: ClassVar[bool] = False
+    user_id: str
+    others: frozenset[str]
+
+
+@dataclass(slots=True, eq=False)
 class KeyCountsRow(Entry):
     """How many unclaimed one-time keys a device has changed. `is_urgent`: it should hear of it at once."""
 

@@ -385,8 +385,10 @@ CREATE TABLE key_signatures (                -- signatures that were uploaded by
     signer      text COLLATE "C" NOT NULL,
     signer_key  text NOT NULL,               -- ed25519:…
     signature   text NOT NULL,
+    position    bigint NOT NULL,             -- where in the log it was uploaded
     PRIMARY KEY (user_id, key_id, signer, signer_key)
 );
+CREATE INDEX key_signatures_signer ON key_signatures (signer, position) WHERE signer <> user_id;
 
 CREATE TABLE device_list_positions (         -- where in the log the devices or keys of a user changed last
     user_id   text   COLLATE "C" PRIMARY KEY,

@@ -18,6 +18,7 @@ from storage import one_time_keys as one_time_key_table
 from storage.database import Cursor, Database
 from storage.one_time_keys import OneTimeKey
 from storage.rows import DeviceListRow, KeyCountsRow
+from storage.statements import Statements
 
 MAX_ONE_TIME_KEYS: Final = 1_000
 """Unclaimed keys of one device."""
@@ -58,9 +59,14 @@ class KeyUploads:
         device, keys = who.device_number, checked.device_keys
         if keys is not None:
             json = keys.json
-            await self._writer.append(
-                [DeviceListRow(who.user_id, who.device_id)], also=[lambda tx: device_key_table.put(tx, device, json)]
-            )
+            user_id, device_id = who.user_id, who.device_id
+
+            def change(tx: Statements) -> None:
+                device_key_table.put(tx, device, json)
+                # What was signed before is not what is there now.
+                cross_signing_table.delete_signatures_on(tx, user_id, [device_id])
+
+            await self._writer.append([DeviceListRow(user_id, device_id)], also=[change])
         if not checked.one_time_keys and not checked.fallback_keys:
             return await self._database.read(one_time_key_table.counts, device)
         with refusing_changed_keys():

@@ -13,6 +13,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from homeserver.runtime.log import Ring
 from storage import account_data as account_data_table
+from storage import cross_signing as cross_signing_table
 from storage import device_lists as device_list_table
 from storage import events as event_table
 from storage import memberships as membership_table
@@ -27,6 +28,7 @@ from storage.rows import (
     EventRow,
     KeyCountsRow,
     ReceiptRow,
+    SignedOthersRow,
     Status,
     ToDeviceRow,
     TypingRow,
@@ -65,6 +67,8 @@ class Changes:
     more_to_device: bool = False
     device_lists: set[str] = field(default_factory=set)
     """Users whose devices or keys changed, whether or not this user may hear of it."""
+    signed_others: set[str] = field(default_factory=set)
+    """Users whose keys this user has signed: their keys look different to this user alone."""
     members_moved: set[int] = field(default_factory=set)
     """Joined rooms with events that may have changed who is in them."""
     key_counts_urgent: bool = False
@@ -127,6 +131,9 @@ def from_entries(entries: Iterable[Entry], user_id: str, device: int, joined: Se
                 changes.to_device.append(entry)
         elif isinstance(entry, DeviceListRow):
             changes.device_lists.add(entry.user_id)
+        elif isinstance(entry, SignedOthersRow):
+            if entry.user_id == user_id:
+                changes.signed_others |= entry.others
         elif isinstance(entry, KeyCountsRow) and entry.device == device:
             changes.key_counts_urgent |= entry.is_urgent
     if len(changes.to_device) > MOST_TO_DEVICE:
@@ -148,6 +155,7 @@ def from_tables(tx: Cursor, user_id: str, device: int, joined: Sequence[int], si
             changes.room(receipt.room).receipts.append(receipt)
     changes.account_data = account_data_table.of_user_between(tx, user_id, since, upto)
     changes.device_lists = set(device_list_table.changed_near(tx, user_id, since))
+    changes.signed_others = set(cross_signing_table.signed_others(tx, user_id, since))
     changes.members_moved = set(event_table.rooms_with_moves(tx, joined, since, upto))
     waiting = to_device_table.waiting(tx, device, since, upto, MOST_TO_DEVICE + 1)
     changes.to_device = waiting[:MOST_TO_DEVICE]

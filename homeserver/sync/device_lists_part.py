@@ -52,7 +52,7 @@ class DeviceListsPart:
 
     async def of(self, user_id: str, user_rooms: UserRooms, changes: Changes, since: int, upto: int) -> DeviceLists:
         """The device lists that `changes`, those in (since, upto], concern."""
-        found = DeviceLists()
+        found = DeviceLists(set(changes.signed_others))
         for other in changes.device_lists:
             if other == user_id or await self._memberships.shares_room(user_id, other):
                 found.changed.add(other)

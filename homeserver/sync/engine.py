@@ -172,7 +172,7 @@ class SyncEngine:
         if overall:
             answer.account_data = await self._parts.account_data.encode(overall, reader.filter.account_data)
         answer.to_device = self._parts.to_device.encode(changes.to_device)
-        if changes.device_lists or changes.members_moved or changes.memberships:
+        if changes.device_lists or changes.members_moved or changes.memberships or changes.signed_others:
             lists = await self._parts.device_lists.of(reader.user_id, user_rooms, changes, since, upto)
             answer.device_lists = lists.encoded()
         key_counts = await self._key_counts(reader.device)

@@ -24,6 +24,7 @@ from storage.rows import (
     EventRow,
     KeyCountsRow,
     ReceiptRow,
+    SignedOthersRow,
     Status,
     ToDeviceRow,
     TypingRow,
@@ -134,7 +135,7 @@ class Feeds:
             return list(self._by_room.get(entry.room, ()))
         if isinstance(entry, TypingRow):
             return list(self._by_room.get(entry.room, ()))
-        if isinstance(entry, (AccountDataRow, ToDeviceRow)):
+        if isinstance(entry, (AccountDataRow, ToDeviceRow, SignedOthersRow)):
             return self._of_user(entry.user_id)
         if isinstance(entry, KeyCountsRow):
             return self._of_user(entry.user_id) if entry.is_urgent else []

@@ -21,6 +21,7 @@ VERSIONS: Final = ("r0.6.1", *(f"v1.{minor}" for minor in range(1, 20)))
 UNSTABLE_FEATURES: Final = frozenset(
     (
         "org.myelin.stream",
+        "org.matrix.e2e_cross_signing",
         "org.matrix.msc2285.stable",  # private read receipts
         "org.matrix.msc3771",  # read receipts of threads
         "org.matrix.msc3773",  # notification counts of threads

@@ -43,8 +43,10 @@ CREATE TABLE key_signatures (
     signer      text COLLATE "C" NOT NULL,
     signer_key  text NOT NULL,
     signature   text NOT NULL,
+    position    bigint NOT NULL,
     PRIMARY KEY (user_id, key_id, signer, signer_key)
 );
+CREATE INDEX key_signatures_signer ON key_signatures (signer, position) WHERE signer <> user_id;
 
 CREATE TABLE device_list_positions (
     user_id   text   COLLATE "C" PRIMARY KEY,
