@@ -69,13 +69,17 @@ class Router(Generic[RoutedT]):
         segments = path.split("/")
         if "%" in path:
             segments = [decode_segment(each) for each in segments]
-        found = self._find(method, segments)
-        if found is None and len(segments) > 2 and not segments[-1]:
+        readings = [segments]
+        if len(segments) > 2 and not segments[-1]:
             # A slash at the end makes no difference where it is not an empty state key.
-            found = self._find(method, segments[:-1])
-        if found is not None:
-            return found
-        allowed = {method for node, _ in self._ends(self._root, segments, 1, []) for method in node.here}
+            readings.append(segments[:-1])
+        for reading in readings:
+            found = self._find(method, reading)
+            if found is not None:
+                return found
+        allowed = {
+            each for reading in readings for node, _ in self._ends(self._root, reading, 1, []) for each in node.here
+        }
         if allowed:
             if "GET" in allowed:
                 allowed.add("HEAD")
