@@ -8,17 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectError
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.error import BindError, ConnectError
 from twisted.internet.threads import deferToThreadPool
 from twisted.names import client, dns
-from twisted.names.error import DNSNameError, DNSQueryTimeoutError, DomainError, ResolverError
+from twisted.names.error import DNSNameError, DomainError, ResolverError
 from twisted.python.threadpool import ThreadPool
 
 from homeserver.core.discovery import SrvRecord
 
 LOOKUP_THREADS: Final = 16
-SRV_TIMEOUTS_S: Final = (2, 4)
+SRV_TIMEOUTS_S: Final = (2.0, 4.0)
+"""How long to wait for an answer, and, asked again, for another."""
 ABSENT_FOR_S: Final = 300
 FAILED_FOR_S: Final = 60
 LONGEST_FOR_S: Final = 24 * 3600
@@ -52,13 +53,18 @@ class Dns(Protocol):
 class SystemDns:
     """The DNS of this machine. `srv_servers` are name servers for SRV records instead of those in resolv.conf."""
 
-    def __init__(self, reactor: Any, srv_servers: Sequence[tuple[str, int]] = ()) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        srv_servers: Sequence[tuple[str, int]] = (),
+        srv_timeouts_s: Sequence[float] = SRV_TIMEOUTS_S,
+    ) -> None:
         self._reactor = reactor
         self._threads = ThreadPool(0, LOOKUP_THREADS, "dns")
         self._resolver: Any = client.Resolver(  # type: ignore[no-untyped-call]  # Twisted has no types here
             resolv=None if srv_servers else "/etc/resolv.conf",
             servers=list(srv_servers),
-            timeout=SRV_TIMEOUTS_S,
+            timeout=srv_timeouts_s,
             reactor=reactor,
         )
 
@@ -84,7 +90,7 @@ class SystemDns:
             answers, _, _ = await self._resolver.lookupService(name)
         except DNSNameError:
             return SrvAnswer((), ABSENT_FOR_S)
-        except (DomainError, ResolverError, DNSQueryTimeoutError, ConnectError, OSError, ValueError, EOFError):
+        except (DomainError, ResolverError, TimeoutError, ConnectError, BindError, OSError, ValueError, EOFError):
             # Broken name servers are common, and a host that has none of these records works without them. TLS
             # makes sure that nobody gains by suppressing them.
             return SrvAnswer((), FAILED_FOR_S)

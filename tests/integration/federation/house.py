@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, cast
 
 import msgspec
 from twisted.internet.defer import Deferred
+from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from federation.inbound import keys, version, well_known
+from federation.inbound.authenticate import SignedRequests
 from federation.outbound.addresses import AddressRules
 from federation.outbound.agent import HttpAgent
 from federation.outbound.client import FederationClient
@@ -27,36 +30,55 @@ from federation.outbound.well_known import WellKnown
 from homeserver.core.ids import ServerName
 from homeserver.core.signatures import Signer, SigningKey
 from homeserver.runtime.tasks import Tasks
+from homeserver.web.access import AccessControl, Requester
+from homeserver.web.errors import UnknownToken
+from homeserver.web.gate import Gate
+from homeserver.web.limits import Limiter
+from homeserver.web.measures import HttpMeasures
+from homeserver.web.plan import bind
+from homeserver.web.server import pool_of
+from homeserver.web.site import Site
+from homeserver.web.websocket import WebSockets
 from storage.database import Database
+from tests.integration.federation import whoami
 from tests.integration.federation.network import Asked, Authority, Connection, MovableClock, Names, Peer, Script, Wires
 from tests.integration.federation.network import answer as response
 from tests.reactors import run_on_reactor
 
 OUR_NAME = ServerName("ours.example")
-_T = TypeVar("_T")
 
 
 class House:
-    """All parts of ours, and what is around them."""
+    """All parts of ours, and what is around them. One `beside` another shares its network."""
 
-    def __init__(self, reactor: Any, dsn: str, folder: Path, *, allow_private: bool = False) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        dsn: str,
+        folder: Path,
+        *,
+        allow_private: bool = False,
+        name: str = OUR_NAME,
+        beside: House | None = None,
+    ) -> None:
         self.reactor = reactor
-        self.authority = Authority(folder)
-        self.wires = Wires(reactor)
-        self.names = Names()
-        self.clock = MovableClock(reactor)
+        self.authority: Authority = Authority(folder) if beside is None else beside.authority
+        self.wires: Wires = Wires(reactor) if beside is None else beside.wires
+        self.names: Names = Names() if beside is None else beside.names
+        self.clock: MovableClock = MovableClock(reactor) if beside is None else beside.clock
         self.database = Database(dsn, reactor, pool_size=2)
         self.tasks = Tasks(self.clock)
         self.peers: list[Peer] = []
-        self.signer = Signer(OUR_NAME, SigningKey.generate("ours"))
+        self.sites: list[Any] = []
+        self.signer = Signer(ServerName(name), SigningKey.generate("ours"))
         self.checks = SignatureChecks(reactor)
-        self.own = OwnKeys(self.signer, {}, self.clock)
+        self.old_keys: dict[str, tuple[str, int]] = {}
         self._rules = AddressRules(allow_private)
-        self._addresses = 0
         self.build()
 
     def build(self, *, verify: bool = True, notaries: tuple[str, ...] = ()) -> None:
         """Make the parts anew: all that is only in memory is forgotten."""
+        self.own = OwnKeys(self.signer, self.old_keys, self.clock)
         trust = TlsTrust(verify=verify, ca_file=self.authority.file)
         connecting = Connecting(self.wires, self.names, self._rules, self.clock)
         self.agent = HttpAgent(self.reactor, connecting, trust)
@@ -79,13 +101,52 @@ class House:
         """The public address of a name; made up if it has none yet."""
         known = self.names.addresses_of.get(name)
         if known is None:
-            self._addresses += 1
-            known = self.names.addresses_of[name] = [(f"9.0.0.{self._addresses}",)]
+            known = self.names.addresses_of[name] = [(f"9.0.0.{len(self.names.addresses_of) + 1}",)]
         return known[0][0]
+
+    def open_doors(self) -> None:
+        """Serve the endpoints of this folder's parts, and one that tells who asked."""
+        verifier = SignedRequests(self.signer.server, self.ring, self.destinations)
+        endpoints = (
+            *bind(keys.ENDPOINTS, keys.Keys(self.own, self.notary)),
+            *bind(version.ENDPOINTS, version.Version("Myelin", "0")),
+            *bind(well_known.ENDPOINTS, well_known.Delegating(None)),
+            *bind(whoami.ENDPOINTS, whoami.Whoami()),
+        )
+        gate = Gate(
+            endpoints,
+            AccessControl(NoTokens(), verifier),
+            Limiter(self.clock, enabled=False),
+            self.clock,
+            HttpMeasures(),
+            pool_of(self.reactor),
+        )
+        site = Site(gate, self.clock, WebSockets(self.reactor, self.clock), HttpMeasures())
+        context: Any = self.authority.server_context(self.signer.server)
+        tls = TLSMemoryBIOFactory(context, False, cast(Any, site), self.reactor)
+        port = self.reactor.listenTCP(0, tls, interface="127.0.0.1")
+        self.sites.append((site, port))
+        self.wires.lay(self.address_of(self.signer.server), 8448, port.getHost().port)
 
     def homeserver(self, name: str) -> OtherServer:
         """A server that publishes its keys."""
         return OtherServer(self, name)
+
+
+class NoTokens:
+    """Nobody has an access token."""
+
+    def cached(self, token_hash: bytes) -> Requester | None:
+        """Unknown."""
+        return None
+
+    async def resolve(self, token_hash: bytes) -> Requester:
+        """Unknown."""
+        raise UnknownToken()
+
+    async def masquerade(self, requester: Requester, user_id: str, device_id: str | None) -> Requester:
+        """Unknown."""
+        raise UnknownToken()
 
 
 class OtherServer:
@@ -93,18 +154,24 @@ class OtherServer:
 
     def __init__(self, house: House, name: str, script: Script | None = None) -> None:
         self.name = ServerName(name)
+        self._clock = house.clock
         self.key = SigningKey.generate("theirs")
         self.signer = Signer(self.name, self.key)
         self.old_keys: dict[str, tuple[str, int]] = {}
-        self.own = OwnKeys(self.signer, self.old_keys, house.clock)
-        self.published: Callable[[], Any] = self.own.published
+        self.published: Callable[[], Any] = OwnKeys(self.signer, self.old_keys, house.clock).published
         self.script = script
         self.peer = house.peer(name.partition(":")[0], self._answer, int(name.partition(":")[2] or 8448))
 
-    def use(self, key: SigningKey, **old: tuple[str, int]) -> None:
-        """Change to another key."""
+    def use(self, key: SigningKey, given_up_ms: int) -> None:
+        """Change to another key; the one that was used becomes an old one."""
+        self.old_keys[self.key.key_id] = (self.key.verify_key_base64, given_up_ms)
         self.key = key
         self.signer = Signer(self.name, key)
+        self.published = OwnKeys(self.signer, self.old_keys, self._clock).published
+
+    def stops(self) -> None:
+        """Answer with an error to everything."""
+        self.peer.script = lambda *_: response(b"", 500)
 
     def _answer(self, asked: Asked, connection: Connection) -> bytes | None:
         if asked.target == "/_matrix/key/v2/server":
@@ -121,9 +188,17 @@ class OtherServer:
 
 
 @contextlib.asynccontextmanager
-async def open_house(reactor: Any, dsn: str, folder: Path, *, allow_private: bool = False) -> AsyncIterator[House]:
+async def open_house(
+    reactor: Any,
+    dsn: str,
+    folder: Path,
+    *,
+    allow_private: bool = False,
+    name: str = OUR_NAME,
+    beside: House | None = None,
+) -> AsyncIterator[House]:
     """A house that runs."""
-    house = House(reactor, dsn, folder, allow_private=allow_private)
+    house = House(reactor, dsn, folder, allow_private=allow_private, name=name, beside=beside)
     await house.database.start()
     house.checks.start()
     try:
@@ -131,6 +206,9 @@ async def open_house(reactor: Any, dsn: str, folder: Path, *, allow_private: boo
     finally:
         await house.tasks.stop()
         await house.agent.close()
+        for site, port in house.sites:
+            await port.stopListening()
+            await site.stop(0)
         for peer in house.peers:
             await peer.stop()
         house.checks.stop()
