@@ -13,9 +13,12 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from config.settings import Settings
+from federation.inbound.authenticate import SignedRequests
 from homeserver.doors import all_doors
 from homeserver.encryption.remote import NoRemoteKeys
 from homeserver.encryption_parts import make_encryption
+from homeserver.federation_doors import federation_doors
+from homeserver.federation_parts import Federating, make_answering, make_federating
 from homeserver.parts import (
     Accounting,
     Foundations,
@@ -25,8 +28,10 @@ from homeserver.parts import (
     make_room_services,
     make_syncing,
 )
+from homeserver.rooms.elsewhere import Nowhere
 from homeserver.runtime.log import AppendFailed
 from homeserver.sync.account_data_part import AccountDataPart
+from homeserver.transport_parts import make_transport
 from homeserver.users.rooms_of_user import RoomsOfUser
 from homeserver.users.sightings import FLUSH_EVERY_S
 from homeserver.web.access import AccessControl
@@ -53,6 +58,7 @@ class Server:
         self._reactor = reactor
         self._base: Foundations | None = None
         self._users: Accounting | None = None
+        self._federating: Federating | None = None
         self._http: HttpServer | None = None
 
     async def start(self, dsn: str) -> None:
@@ -62,7 +68,11 @@ class Server:
         rooms = make_room_core(base)
         users = self._users = make_accounting(base, limiter)
         account_data = AccountDataPart(base.database, base.ring, users.push_rules)
-        services = make_room_services(base, rooms, users, account_data)
+        federating = None
+        if self._settings.federation.enabled:
+            federating = self._federating = make_federating(base, rooms, make_transport(base))
+        elsewhere = Nowhere() if federating is None else federating.elsewhere
+        services = make_room_services(base, rooms, users, account_data, elsewhere)
         encryption = make_encryption(base, rooms, users, NoRemoteKeys())
         syncing = make_syncing(base, rooms, users, services, account_data, encryption.key_counts, limiter)
         users.passwords.start()
@@ -70,11 +80,20 @@ class Server:
         base.tasks.every("note when devices were seen", FLUSH_EVERY_S, users.sightings.flush)
         base.tasks.keep("guests leave where they may not be", services.guest_removal.run)
         users.tokens.on_revoked(syncing.conversations.revoked)
+        doors = list(all_doors(base, rooms, users, services, encryption, syncing))
+        verify_server = None
+        if federating is not None:
+            doors += federation_doors(
+                base, users, services, federating, make_answering(base, rooms, services, federating)
+            )
+            transport = federating.transport
+            verify_server = SignedRequests(base.server_name, transport.ring, transport.destinations)
+            await federating.start(base)
         http = HttpServer(
             self._reactor,
             base.clock,
-            all_doors(base, rooms, users, services, encryption, syncing),
-            AccessControl(users.tokens, sighted=users.sightings.note),
+            doors,
+            AccessControl(users.tokens, verify_server, sighted=users.sightings.note),
             limiter,
             base.metrics,
             unavailable=(DatabaseUnavailable, CommitUnknown, AppendFailed),
@@ -95,6 +114,8 @@ class Server:
         try:
             await self._base.tasks.stop()
             await self._base.writer.stop()
+            if self._federating is not None:
+                await self._federating.stop()
             if self._users is not None:
                 self._users.passwords.stop()
                 await self._users.sightings.flush()

@@ -58,8 +58,8 @@ class Homeserver:
 class Myelin(Homeserver):
     """This homeserver, out of this checkout, with settings of the test's choice."""
 
-    def __init__(self, dsn: str, **settings: Json) -> None:
-        port = free_port()
+    def __init__(self, dsn: str, *, port: int | None = None, **settings: Json) -> None:
+        port = port or free_port()
         config = {**OURS, **settings}
         super().__init__(f"http://127.0.0.1:{port}", config["server_name"], SHARED_SECRET)
         self.folder = Path(tempfile.mkdtemp(prefix="myelin-server-"))

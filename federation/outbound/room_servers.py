@@ -16,6 +16,8 @@ from storage.rows import EventRow
 
 MOST_SERVERS: Final = 500_000
 """Names remembered, of all rooms together."""
+MOST_FOLLOWED: Final = 20
+"""Changes of one event that are looked at; with more, such as when a room is taken over, it is read anew."""
 
 
 @dataclass(slots=True)
@@ -44,6 +46,9 @@ class RoomServers:
 
     async def follow(self, row: EventRow) -> None:
         """An event has changed memberships."""
+        if len(row.members) > MOST_FOLLOWED:
+            self._rooms.discard(row.room)
+            return
         for change in row.members:
             if change.is_local:
                 continue

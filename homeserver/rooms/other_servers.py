@@ -15,7 +15,6 @@ from typing import Final
 import structlog
 
 from federation.outbound.errors import RemoteError, RemoteRefused
-from federation.outbound.keyring import KeyRing
 from federation.outbound.memberships import Change, MembershipRequests, Template
 from federation.outbound.queries import Queries
 from homeserver.core.canonical_json import JsonObject
@@ -54,7 +53,6 @@ class Asking:
 
     requests: MembershipRequests
     queries: Queries
-    ring: KeyRing
 
 
 class OtherServers:

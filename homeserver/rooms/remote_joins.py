@@ -61,8 +61,8 @@ class RemoteJoins:
         if room is not None and is_here(room):
             await self._accepter.accept_membership(event, server)
             return
-        state = await self._checked(answer.state, event)
-        auth_chain = await self._checked(answer.auth_chain, event)
+        state = await self._read(answer.state, event)
+        auth_chain = await self._read(answer.auth_chain, event)
         _check_create(server, [*state, *auth_chain], rules)
         await self._imports.import_room(room_id, rules, event, state, auth_chain, partial=answer.members_omitted)
 
@@ -78,31 +78,20 @@ class RemoteJoins:
             raise RemoteNonsense(server, f"gave our join back without a valid signature: {bad}")
         return signed
 
-    async def _checked(self, pdus: Sequence[JsonObject], join: Event) -> list[Event]:
-        """Those of the events that are well formed and signed, each in the form in which it is to be used."""
-        good: list[Event] = []
-        for start in range(0, len(pdus), EVENTS_AT_ONCE):
-            events: list[Event] = []
-            for pdu in pdus[start : start + EVENTS_AT_ONCE]:
-                try:
-                    event = read_pdu(pdu, join.rules)
-                except BadEvent as bad:
-                    log.info("an event of a room that is joined is dropped", room_id=join.room_id, reason=bad.reason)
-                    continue
-                if event.room_id == join.room_id and event.is_state:
-                    events.append(event)
-            for event, bad_signature in zip(events, await self._ring.verify_events(events), strict=True):
-                if bad_signature is None:
-                    good.append(event)
-                else:
-                    log.info(
-                        "an event of a room that is joined is dropped",
-                        room_id=join.room_id,
-                        event_id=event.event_id,
-                        reason=str(bad_signature),
-                    )
-            await self._clock.sleep(0)
-        return good
+    async def _read(self, pdus: Sequence[JsonObject], join: Event) -> list[Event]:
+        """Those of the events that are well formed and of the room, each in the form in which it is to be used."""
+        events: list[Event] = []
+        for number, pdu in enumerate(pdus):
+            if number % EVENTS_AT_ONCE == EVENTS_AT_ONCE - 1:
+                await self._clock.sleep(0)
+            try:
+                event = read_pdu(pdu, join.rules)
+            except BadEvent as bad:
+                log.info("an event of a room that is joined is dropped", room=join.room_id, reason=bad.reason)
+                continue
+            if event.room_id == join.room_id and event.is_state:
+                events.append(event)
+        return events
 
 
 def _check_create(server: str, events: Sequence[Event], rules: RoomRules) -> None:

@@ -50,9 +50,6 @@ class ServerAcl:
         return any(matches(host) for matches in self._allow)
 
 
-OPEN: Final = ServerAcl(None)
-
-
 class ServerAcls:
     """The lists of the rooms in use."""
 
@@ -101,3 +98,6 @@ def _is_ip_literal(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+OPEN: Final = ServerAcl(None)

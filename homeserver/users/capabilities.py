@@ -53,7 +53,8 @@ class Capabilities:
         """The answer to GET /capabilities."""
         self.well_known_client = msgspec.json.encode({"m.homeserver": {"base_url": base_url}})
         """The answer to GET /.well-known/matrix/client."""
-        self._delegation = _delegation(base_url) if settings.federation.enabled else None
+        federation = settings.federation
+        self._delegation = (federation.delegate_to or _delegation(base_url)) if federation.enabled else None
 
     def well_known_server(self) -> dict[str, str]:
         """Where other servers reach this one; NotFound where they find it without. GET /.well-known/matrix/server."""

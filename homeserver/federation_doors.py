@@ -1,0 +1,28 @@
+"""Which service stands behind which door for other servers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from federation.inbound import arrivals, directory, hierarchy, invite, keys, profile, public_rooms, version
+from federation.inbound.keys import Keys
+from federation.inbound.version import Version
+from homeserver import __version__
+from homeserver.federation_parts import Answering, Federating
+from homeserver.parts import Accounting, Foundations, RoomServices
+from homeserver.web.plan import BoundEndpoint, bind
+
+
+def federation_doors(
+    base: Foundations, users: Accounting, services: RoomServices, federating: Federating, answering: Answering
+) -> Iterator[BoundEndpoint]:
+    """All endpoints that other servers call."""
+    transport = federating.transport
+    yield from bind(keys.ENDPOINTS, Keys(transport.own_keys, transport.notary))
+    yield from bind(version.ENDPOINTS, Version("Myelin", __version__))
+    yield from bind(arrivals.ENDPOINTS, answering.arrivals)
+    yield from bind(invite.ENDPOINTS, answering.invites)
+    yield from bind(profile.ENDPOINTS, users.profiles)
+    yield from bind(directory.ENDPOINTS, services.directory)
+    yield from bind(public_rooms.ENDPOINTS, services.public_list)
+    yield from bind(hierarchy.ENDPOINTS, answering.previews)

@@ -1,0 +1,48 @@
+"""Fixtures for servers that speak to each other."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from tests.federated import Federated, MakeFederated, TestAuthority
+from tests.postgres import TestServer
+from tests.wire import Json
+
+
+@pytest.fixture(scope="session")
+def authority() -> Iterator[TestAuthority]:
+    """Whom all test servers trust."""
+    made = TestAuthority()
+    yield made
+    made.remove()
+
+
+@pytest.fixture(scope="module")
+def pair(postgres: TestServer, authority: TestAuthority) -> Iterator[tuple[Federated, Federated]]:
+    """Two servers that the tests of a module share. They make no mistakes of their own."""
+    with contextlib.ExitStack() as stack:
+        servers = [Federated(postgres.fresh_database(), authority) for _ in range(2)]
+        for server in servers:
+            stack.callback(server.remove)
+            server.start()
+        yield servers[0], servers[1]
+        for server in servers:
+            assert server.stop() == 0, server.output()
+            assert server.errors() == []
+
+
+@pytest.fixture
+def make_federated(postgres: TestServer, authority: TestAuthority) -> Iterator[MakeFederated]:
+    """Makes servers of the test's own."""
+    with contextlib.ExitStack() as stack:
+
+        def make(**settings: Json) -> Federated:
+            server = Federated(postgres.fresh_database(), authority, **settings)
+            stack.callback(server.remove)
+            server.start()
+            return server
+
+        yield make
