@@ -28,7 +28,6 @@ from homeserver.parts import Foundations
 class Transport:
     """The ways to other servers."""
 
-    dns: SystemDns
     checks: SignatureChecks
     web: WebClient
     destinations: Destinations
@@ -40,7 +39,6 @@ class Transport:
 
     async def start(self, base: Foundations) -> None:
         """Make ready to ask and to be asked."""
-        self.dns.start()
         self.checks.start()
         await self.destinations.start(base.tasks)
 
@@ -48,7 +46,6 @@ class Transport:
         """Write down what is known, and end the threads."""
         await self.destinations.save()
         self.checks.stop()
-        self.dns.stop()
 
 
 def make_transport(base: Foundations) -> Transport:
@@ -69,7 +66,6 @@ def make_transport(base: Foundations) -> Transport:
         own_keys, KeyFetcher(client, checks, clock), checks, base.database, clock, settings.trusted_key_servers
     )
     return Transport(
-        dns=dns,
         checks=checks,
         web=web,
         destinations=destinations,

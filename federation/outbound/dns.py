@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import Deferred, DeferredSemaphore, TimeoutError
 from twisted.internet.error import BindError, ConnectError
-from twisted.internet.threads import deferToThreadPool
 from twisted.names import client, dns
 from twisted.names.error import DNSNameError, DomainError, ResolverError
-from twisted.python.threadpool import ThreadPool
 
 from homeserver.core.discovery import SrvRecord
 
@@ -60,7 +59,7 @@ class SystemDns:
         srv_timeouts_s: Sequence[float] = SRV_TIMEOUTS_S,
     ) -> None:
         self._reactor = reactor
-        self._threads = ThreadPool(0, LOOKUP_THREADS, "dns")
+        self._turns = DeferredSemaphore(LOOKUP_THREADS)
         self._resolver: Any = client.Resolver(  # type: ignore[no-untyped-call]  # Twisted has no types here
             resolv=None if srv_servers else "/etc/resolv.conf",
             servers=list(srv_servers),
@@ -68,21 +67,20 @@ class SystemDns:
             reactor=reactor,
         )
 
-    def start(self) -> None:
-        """Make the threads ready."""
-        self._threads.start()
-
-    def stop(self) -> None:
-        """Wait for look-ups that are running, and end the threads."""
-        self._threads.stop()
-
     async def addresses(self, host: str) -> Sequence[str]:
         """The addresses of a host, in the order that the system's resolver prefers (RFC 6724)."""
         try:
             return (str(ipaddress.ip_address(host)),)
         except ValueError:
-            found: Deferred[list[str]] = deferToThreadPool(self._reactor, self._threads, _look_up, host)
-            return await found
+            return await self._look_up_in_thread(host)
+
+    async def _look_up_in_thread(self, host: str) -> list[str]:
+        await self._turns.acquire()
+        found: Deferred[list[str]] = Deferred()
+        # A thread of its own, which nobody has to wait for at the stop: a look-up can take half a minute, and cannot
+        # be ended. Its turn is over when it is, whether or not somebody still waits for the answer.
+        threading.Thread(target=self._look_up, args=(host, found), name="dns", daemon=True).start()
+        return await found
 
     async def srv(self, name: str) -> SrvAnswer:
         """The SRV records at a name."""
@@ -103,8 +101,25 @@ class SystemDns:
         )
         return SrvAnswer(records, max(SHORTEST_FOR_S, min(LONGEST_FOR_S, *(ttl or 0 for ttl, _ in found))))
 
+    def _look_up(self, host: str, found: Deferred[list[str]]) -> None:
+        try:
+            result: list[str] | Exception = look_up(host)
+        except Exception as error:  # noqa: BLE001 -- handed to the one who waits
+            result = error
+        self._reactor.callFromThread(self._hand_back, found, result)
 
-def _look_up(host: str) -> list[str]:
+    def _hand_back(self, found: Deferred[list[str]], result: list[str] | Exception) -> None:
+        self._turns.release()
+        if found.called:  # nobody waits any more
+            return
+        if isinstance(result, Exception):
+            found.errback(result)
+        else:
+            found.callback(result)
+
+
+def look_up(host: str) -> list[str]:
+    """The addresses of a host, as the system's resolver finds them. Takes its time. Raises NoAddress."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
     except (socket.gaierror, UnicodeError) as error:
