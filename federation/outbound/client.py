@@ -21,7 +21,8 @@ from federation.outbound.resolver import Resolver
 from federation.outbound.waiting import Lanes, TookTooLong, within
 from homeserver.core import canonical_json
 from homeserver.core.canonical_json import MAX_FEDERATION_NESTING, BadJson, JsonObject
-from homeserver.core.discovery import NoService
+from homeserver.core.discovery import NoService, split_server_name
+from homeserver.core.ids import InvalidId
 from homeserver.core.signatures import Signer
 from homeserver.runtime.clock import Clock
 
@@ -135,9 +136,16 @@ class FederationClient:
         destination = order.destination
         if destination == self._signer.server:
             raise RemoteUnreachable(destination, "is this server, which does not ask itself")
+        try:
+            split_server_name(destination)
+        except InvalidId as error:
+            raise RemoteUnreachable(destination, str(error)) from None
         if not ignore_backoff:
             self._destinations.check(destination)
-        await self._lanes.enter(destination)
+        try:
+            await within(self._clock, timeout_s, self._lanes.enter(destination))
+        except TookTooLong:
+            raise RemoteUnreachable(destination, "has too many requests of ours to answer already") from None
         asked_at_ms = self._clock.now_ms()
         try:
             answer = await within(self._clock, timeout_s, self._attempt(order, repeatable))

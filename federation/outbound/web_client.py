@@ -12,7 +12,7 @@ from urllib.parse import quote, urljoin, urlsplit
 from federation.outbound.agent import ExchangeFailed, HttpAgent, HttpAnswer, Peer
 from federation.outbound.bodies import BodyTooLong
 from federation.outbound.waiting import TookTooLong, within
-from homeserver.core.discovery import Route
+from homeserver.core.discovery import Route, split_server_name
 from homeserver.runtime.clock import Clock
 
 # What RFC 3986 lets stand in a path or query as it is; "%" because what is escaped already must stay so.
@@ -88,15 +88,17 @@ def split_url(url: str, plain_http: bool) -> tuple[Peer, str]:
     try:
         parts = urlsplit(url)
         port = parts.port
-        host = (parts.hostname or "").encode("ascii" if (parts.hostname or "").isascii() else "idna").decode("ascii")
+        host = parts.hostname or ""
+        host = host if host.isascii() else host.encode("idna").decode("ascii")
+        shown = f"[{host}]" if ":" in host else host
+        split_server_name(shown)
+        target = quote(parts.path or "/", _LEGAL) + (f"?{quote(parts.query, _LEGAL)}" if parts.query else "")
     except ValueError:
         raise WebFailed(f"{url[:300]!r} is not a URL") from None
     if parts.scheme != "https" and not (plain_http and parts.scheme == "http"):
         raise WebFailed(f"{url[:300]!r} is not https")
-    if not host or parts.username is not None or port == 0:
-        raise WebFailed(f"{url[:300]!r} names no host, or a user")
-    shown = f"[{host}]" if ":" in host else host
+    if parts.username is not None or port == 0:
+        raise WebFailed(f"{url[:300]!r} names a user, or no port")
     usual = 443 if parts.scheme == "https" else 80
     route = Route.direct(shown if port in (None, usual) else f"{shown}:{port}", host, port or usual)
-    target = quote(parts.path or "/", _LEGAL) + (f"?{quote(parts.query, _LEGAL)}" if parts.query else "")
     return Peer(route, secure=parts.scheme == "https"), target

@@ -188,24 +188,20 @@ def test_the_system_resolver_finds_records_and_knows_when_there_are_none() -> No
         protocol = names.DNSDatagramProtocol(cast(Any, DNSServerFactory)(authorities=[Zone()]), reactor=reactor)
         udp = reactor.listenUDP(0, protocol, interface="127.0.0.1")
         resolver = SystemDns(reactor, [("127.0.0.1", udp.getHost().port)], srv_timeouts_s=(0.3,))
-        resolver.start()
-        try:
-            found = await resolver.srv("_matrix-fed._tcp.example.org")
-            assert sorted(found.records) == [
-                SrvRecord(10, 5, 8443, "a.example.org"),
-                SrvRecord(20, 0, 8444, "b.example.org"),
-            ]
-            assert found.valid_for_s == 600
-            assert (await resolver.srv("_matrix._tcp.example.org")).records == ()
-            assert await resolver.addresses("2001:DB8::1") == ("2001:db8::1",)
-            assert set(await resolver.addresses("localhost")) <= {"127.0.0.1", "::1"}
-            for name in ("does-not-exist.invalid", "a..b", "x" * 70 + ".invalid"):
-                with pytest.raises(NoAddress):
-                    await resolver.addresses(name)
-            await udp.stopListening()
-            silent = await resolver.srv("_matrix-fed._tcp.other.example.org")
-            assert (silent.records, silent.valid_for_s) == ((), 60)
-        finally:
-            resolver.stop()
+        found = await resolver.srv("_matrix-fed._tcp.example.org")
+        assert sorted(found.records) == [
+            SrvRecord(10, 5, 8443, "a.example.org"),
+            SrvRecord(20, 0, 8444, "b.example.org"),
+        ]
+        assert found.valid_for_s == 600
+        assert (await resolver.srv("_matrix._tcp.example.org")).records == ()
+        assert await resolver.addresses("2001:DB8::1") == ("2001:db8::1",)
+        assert set(await resolver.addresses("localhost")) <= {"127.0.0.1", "::1"}
+        for name in ("does-not-exist.invalid", "a..b", "x" * 70 + ".invalid"):
+            with pytest.raises(NoAddress):
+                await resolver.addresses(name)
+        await udp.stopListening()
+        silent = await resolver.srv("_matrix-fed._tcp.other.example.org")
+        assert (silent.records, silent.valid_for_s) == ((), 60)
 
     run_on_reactor(story)
