@@ -6,6 +6,7 @@ Followers get the same objects from the ring. Entries with `durable = False` liv
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import ClassVar
@@ -190,6 +191,27 @@ class TypingRow(Entry):
     durable: ClassVar[bool] = False
     room: int
     user_ids: tuple[str, ...]
+
+
+@dataclass(slots=True, eq=False)
+class PresenceRow(Entry):
+    """Some users came, went, or changed their status messages.
+
+    `rooms`: the rooms that they are in, each with the only one of them who is in it, None where several are.
+    `themselves`: those who are to hear it too, because it was said for them on one of their devices.
+    """
+
+    durable: ClassVar[bool] = False
+    user_ids: tuple[str, ...]
+    rooms: Mapping[int, str | None]
+    themselves: frozenset[str] = frozenset()
+
+    def concerns(self, user_id: str, joined: Set[int]) -> bool:
+        """Whether one of them is in a room with this user, who has joined these."""
+        if user_id in self.themselves:
+            return True
+        fewer, more = (joined, self.rooms) if len(joined) < len(self.rooms) else (self.rooms, joined)
+        return any(room in more and self.rooms[room] != user_id for room in fewer)
 
 
 @dataclass(slots=True, eq=False)

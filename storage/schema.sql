@@ -102,6 +102,14 @@ CREATE TABLE user_jobs (                     -- what is still to be done after a
     PRIMARY KEY (user_id, job)
 );
 
+CREATE TABLE presence (                      -- of local users, as it was last written; others' lives in memory alone
+    user_id         text   PRIMARY KEY REFERENCES users,
+    presence        text   NOT NULL,         -- online, unavailable, offline
+    status_msg      text,
+    last_active_ts  bigint NOT NULL
+);
+CREATE INDEX presence_there ON presence (user_id) WHERE presence <> 'offline';
+
 CREATE TABLE filters (
     user_id    text   NOT NULL REFERENCES users,
     filter_id  bigint NOT NULL,
