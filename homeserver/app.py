@@ -28,6 +28,7 @@ from homeserver.parts import (
     make_room_services,
     make_syncing,
 )
+from homeserver.rooms.backfill import NoOlderHistory
 from homeserver.rooms.elsewhere import Nowhere
 from homeserver.runtime.log import AppendFailed
 from homeserver.sync.account_data_part import AccountDataPart
@@ -70,9 +71,10 @@ class Server:
         account_data = AccountDataPart(base.database, base.ring, users.push_rules)
         federating = None
         if self._settings.federation.enabled:
-            federating = self._federating = make_federating(base, rooms, make_transport(base))
+            federating = make_federating(base, rooms, make_transport(base))
         elsewhere = Nowhere() if federating is None else federating.elsewhere
-        services = make_room_services(base, rooms, users, account_data, elsewhere)
+        older = NoOlderHistory() if federating is None else federating.backfill
+        services = make_room_services(base, rooms, users, account_data, elsewhere, older)
         encryption = make_encryption(base, rooms, users, NoRemoteKeys())
         syncing = make_syncing(base, rooms, users, services, account_data, encryption.key_counts, limiter)
         users.passwords.start()
@@ -89,6 +91,7 @@ class Server:
             transport = federating.transport
             verify_server = SignedRequests(base.server_name, transport.ring, transport.destinations)
             await federating.start(base)
+            self._federating = federating
         http = HttpServer(
             self._reactor,
             base.clock,

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from federation.inbound import arrivals, directory, hierarchy, invite, keys, profile, public_rooms, version
+from federation.inbound import (
+    arrivals,
+    backfill,
+    directory,
+    events,
+    hierarchy,
+    invite,
+    keys,
+    missing_events,
+    profile,
+    public_rooms,
+    state,
+    transactions,
+    version,
+)
 from federation.inbound.keys import Keys
 from federation.inbound.version import Version
 from homeserver import __version__
@@ -26,3 +40,9 @@ def federation_doors(
     yield from bind(directory.ENDPOINTS, services.directory)
     yield from bind(public_rooms.ENDPOINTS, services.public_list)
     yield from bind(hierarchy.ENDPOINTS, answering.previews)
+    receiving = federating.receiving
+    yield from bind(transactions.ENDPOINTS, receiving.transactions)
+    yield from bind(events.ENDPOINTS, receiving.event_door)
+    yield from bind(backfill.ENDPOINTS, receiving.event_door)
+    yield from bind(missing_events.ENDPOINTS, receiving.reads)
+    yield from bind(state.ENDPOINTS, receiving.reads)

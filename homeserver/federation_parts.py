@@ -10,8 +10,10 @@ from federation.outbound.memberships import MembershipRequests
 from federation.outbound.sender import Sender
 from federation.outbound.transactions import Transactions
 from homeserver.parts import Foundations, RoomCore, RoomServices
+from homeserver.receiving_parts import Receiving, make_receiving
 from homeserver.rooms.accept import Accepter
 from homeserver.rooms.arrivals import Arrivals, Reading
+from homeserver.rooms.backfill import Backfill
 from homeserver.rooms.imports import Imports
 from homeserver.rooms.join_answers import JoinAnswers
 from homeserver.rooms.other_servers import Asking, OtherServers
@@ -40,11 +42,14 @@ class Federating:
     turns: Turns[str]
     stripped: StrippedStates
     elsewhere: OtherServers
+    backfill: Backfill
+    receiving: Receiving
 
     async def start(self, base: Foundations) -> None:
         """Go on where it was left."""
         await self.transport.start(base)
         await self.sender.start()
+        await self.receiving.start(base)
 
     async def stop(self) -> None:
         """Write down how far it came."""
@@ -59,6 +64,7 @@ def make_federating(base: Foundations, rooms: RoomCore, transport: Transport) ->
     peers = RemotePeers(transport.client, ring)
     accepter = Accepter(rooms.appender, rooms.heads, rooms.state, rooms.events, peers, ring, writer, clock)
     imports = Imports(database, rooms.appender, rooms.heads, rooms.state, ring, server_name)
+    acls = ServerAcls(rooms.appender)
     sender = _sender(base, transport)
     requests = MembershipRequests(transport.client)
     outside = OutsideMemberships(database, writer, rooms.heads, rooms.events, server_name)
@@ -81,13 +87,15 @@ def make_federating(base: Foundations, rooms: RoomCore, transport: Transport) ->
     return Federating(
         transport=transport,
         sender=sender,
-        acls=ServerAcls(rooms.appender),
+        acls=acls,
         accepter=accepter,
         imports=imports,
         outside=outside,
         turns=turns,
         stripped=stripped,
         elsewhere=elsewhere,
+        backfill=Backfill(database, accepter, server_name, clock),
+        receiving=make_receiving(base, rooms, accepter, acls),
     )
 
 

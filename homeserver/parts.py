@@ -17,6 +17,7 @@ from homeserver.core.signatures import Signer, SigningKey
 from homeserver.core.state_trie import SlotHasher
 from homeserver.encryption.key_counts import KeyCounts
 from homeserver.rooms.append import Appender
+from homeserver.rooms.backfill import OlderHistory
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.create import RoomCreation
 from homeserver.rooms.directory import Directory
@@ -271,7 +272,12 @@ class RoomServices:
 
 
 def make_room_services(
-    base: Foundations, rooms: RoomCore, users: Accounting, ignored: AccountDataPart, elsewhere: Elsewhere
+    base: Foundations,
+    rooms: RoomCore,
+    users: Accounting,
+    ignored: AccountDataPart,
+    elsewhere: Elsewhere,
+    older: OlderHistory,
 ) -> RoomServices:
     """Writing to rooms and reading from them."""
     database, ring, clock, server_name = base.database, base.ring, base.clock, base.server_name
@@ -307,7 +313,7 @@ def make_room_services(
         state_reads=StateReads(readings, rooms.state, rooms.events, rooms.client_events, member_lists, clock),
         event_reads=event_reads,
         reports=Reports(database, rooms.heads, event_reads, clock),
-        history=History(database, ring, readings, pages, rooms.events, rooms.state, showing),
+        history=History(database, ring, readings, pages, rooms.events, rooms.state, showing, older),
         related=Related(database, ring, readings, event_reads, rooms.events, showing),
         relations=relations,
         stripped=StrippedStates(database, rooms.state, rooms.events),

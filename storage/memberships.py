@@ -120,6 +120,15 @@ def servers_in(tx: Cursor, room: int) -> list[tuple[str, int]]:
     return tx.fetchall()
 
 
+def of_server(tx: Cursor, room: int, server_name: str) -> list[str]:
+    """The users of a server who are in a room, or ever were."""
+    tx.execute(
+        "SELECT user_id FROM memberships WHERE room = %s AND substr(user_id, strpos(user_id, ':') + 1) = %s",
+        (room, server_name),
+    )
+    return [user_id for (user_id,) in tx.fetchall()]
+
+
 def of_user(tx: Cursor, user_id: str) -> list[tuple[int, str, int]]:
     """Room, membership and position of the member event, for all rooms that the user has not forgotten."""
     tx.execute(

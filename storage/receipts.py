@@ -58,6 +58,12 @@ def of_user_in_room(tx: Cursor, room: int, user_id: str) -> list[ReceiptRow]:
     return _rows(tx)
 
 
+def of_users_in_room(tx: Cursor, room: int, user_ids: Sequence[str]) -> list[ReceiptRow]:
+    """The receipts of some users in a room."""
+    tx.execute(f"SELECT {_COLUMNS} FROM receipts WHERE room = %s AND user_id = ANY(%s)", (room, list(user_ids)))
+    return _rows(tx)
+
+
 def of_user(tx: Cursor, user_id: str) -> list[ReceiptRow]:
     """All receipts of a user."""
     tx.execute(f"SELECT {_COLUMNS} FROM receipts WHERE user_id = %s", (user_id,))

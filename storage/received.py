@@ -37,25 +37,11 @@ def forget_ends(tx: Statements, found: Sequence[tuple[int, str]]) -> None:
     )
 
 
-def ends_near(tx: Cursor, room: int, depth: int, limit: int) -> list[tuple[str, int]]:
-    """Where the history ends whose events lie at this depth or deeper, or else deepest: event id and depth."""
+def ends_between(tx: Cursor, room: int, low: int, high: int, limit: int) -> list[str]:
+    """Where the history ends below events at these depths, the deepest first: event ids."""
     tx.execute(
-        "SELECT event_id, depth FROM backward_extremities WHERE room = %s AND depth >= %s ORDER BY depth LIMIT %s",
-        (room, depth, limit),
+        "SELECT event_id FROM backward_extremities WHERE room = %s AND depth >= %s AND depth <= %s"
+        " ORDER BY depth DESC LIMIT %s",
+        (room, low, high, limit),
     )
-    return tx.fetchall()
-
-
-def deepest_ends(tx: Cursor, room: int, limit: int) -> list[tuple[str, int]]:
-    """The ends of the history with the deepest followers, deepest first: event id and depth."""
-    tx.execute(
-        "SELECT event_id, depth FROM backward_extremities WHERE room = %s ORDER BY depth DESC LIMIT %s",
-        (room, limit),
-    )
-    return tx.fetchall()
-
-
-def is_an_end(tx: Cursor, room: int, event_id: str) -> bool:
-    """Whether the history of a room ends at this event."""
-    tx.execute("SELECT 1 FROM backward_extremities WHERE room = %s AND event_id = %s", (room, event_id))
-    return tx.fetchone() is not None
+    return [event_id for (event_id,) in tx.fetchall()]

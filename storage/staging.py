@@ -55,10 +55,10 @@ def unstage(tx: Statements, room_id: str, event_ids: Sequence[str]) -> None:
     tx.execute("DELETE FROM staged_pdus WHERE room_id = %s AND event_id = ANY(%s)", (room_id, list(event_ids)))
 
 
-def rooms_with_staged(tx: Cursor) -> list[str]:
-    """The rooms that have events waiting."""
-    tx.execute("SELECT DISTINCT room_id FROM staged_pdus")
-    return [room_id for (room_id,) in tx.fetchall()]
+def counts_staged(tx: Cursor) -> dict[str, int]:
+    """The rooms that have events waiting, and how many."""
+    tx.execute("SELECT room_id, count(*) FROM staged_pdus GROUP BY room_id")
+    return dict(tx.fetchall())
 
 
 def staged_in(tx: Cursor, room_id: str, limit: int) -> list[StagedPdu]:
@@ -67,13 +67,6 @@ def staged_in(tx: Cursor, room_id: str, limit: int) -> list[StagedPdu]:
         "SELECT event_id, origin, json FROM staged_pdus WHERE room_id = %s ORDER BY staged LIMIT %s", (room_id, limit)
     )
     return [StagedPdu(room_id, event_id, origin, bytes(json)) for event_id, origin, json in tx.fetchall()]
-
-
-def count_staged(tx: Cursor, room_id: str) -> int:
-    """How many events wait in a room."""
-    tx.execute("SELECT count(*) FROM staged_pdus WHERE room_id = %s", (room_id,))
-    row = tx.fetchone()
-    return 0 if row is None else int(row[0])
 
 
 def answer_to(tx: Cursor, origin: str, txn_id: str) -> bytes | None:

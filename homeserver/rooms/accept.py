@@ -109,10 +109,6 @@ class Accepter:
         outcomes.update(batch.outcomes())
         return outcomes, [gap.event for gap in batch.unplaced]
 
-    def is_busy(self, room_id: str) -> bool:
-        """Whether events of the room are being taken just now."""
-        return self._turns.is_taken(room_id)
-
     async def accept_membership(self, event: Event, origin: str) -> EventRow:
         """Take a signed join, leave or knock; Forbidden unless it is accepted. Returns when it is committed."""
         outcome = (await self.accept(event.room_id, [event], origin))[event.event_id]

@@ -47,7 +47,7 @@ class EventReads:
         """Id and timestamp of the event closest to a time: at it or later (f), or at it or earlier (b)."""
         reading = await self._readings.of(user_id, room_id)
         room = reading.room.number
-        candidates = await self._database.read(_near, room, ts, reading.ceiling(self._ring.head))
+        candidates = await self._database.read(near, room, ts, reading.ceiling(self._ring.head))
         rows = await self._events.by_positions([position for position, _ in candidates])
         visible, _ = await self._showing.visible.of(user_id, room, list(rows.values()))
         forwards = direction == "f"
@@ -62,7 +62,7 @@ class EventReads:
         return best.event.event_id, best.event.origin_server_ts
 
 
-def _near(tx: Cursor, room: int, ts: int, ceiling: int) -> list[tuple[int, int]]:
+def near(tx: Cursor, room: int, ts: int, ceiling: int) -> list[tuple[int, int]]:
     """Position and timestamp of events around a time: by halving the depths of the room, then looking around."""
     ends = history_table.depths(tx, room, ceiling)
     if ends is None:

@@ -14,6 +14,7 @@ import msgspec
 from homeserver.core.filters import EventFilter
 from homeserver.core.state_trie import EMPTY_ROOT
 from homeserver.core.tokens import PageToken, SyncToken
+from homeserver.rooms.backfill import OlderHistory
 from homeserver.rooms.client_events import ClientEvents, json_array
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.pages import Page, PageAsk, Pages, Token
@@ -26,12 +27,14 @@ from homeserver.runtime.log import Ring
 from homeserver.web.errors import NotFound
 from storage import relations as relation_table
 from storage.database import Database
-from storage.history import FIRST
+from storage.history import FIRST, LAST
 from storage.rows import EventRow
 
 DEFAULT_LIMIT: Final = 10
 MOST_EVENTS: Final = 500
 LEAST_READ_FOR_FILTER: Final = 100
+MOST_FETCHES: Final = 2
+"""How often older history is asked for at other servers, for one answer."""
 MOST_ROUNDS: Final = 10
 """Pages that are read for one answer, where a filter or the visibility lets little through."""
 
@@ -90,7 +93,9 @@ class History:
         events: EventCache,
         state: StateStore,
         showing: Showing,
+        older: OlderHistory,
     ) -> None:
+        self._older = older
         self._database = database
         self._ring = ring
         self._readings = readings
@@ -154,11 +159,15 @@ class History:
         if limit <= 0 or not ask.filter.includes_room(reading.room.room_id) or ask.filter.matches_nothing:
             return told
         narrow = not ask.filter.matches_everything or ask.filter.needs_relations
+        fetches = 0
         for _ in range(MOST_ROUNDS):
             size = max(limit, LEAST_READ_FOR_FILTER) if narrow or told.end else limit - len(told.rows)
             page = await self._pages.read(
                 PageAsk(room, user_id, ask.backwards, start, ask.stop, ceiling, size, ask.filter.lazy_load_members)
             )
+            if ask.backwards and fetches < MOST_FETCHES and await self._has_older(reading, page, start):
+                fetches += 1
+                continue
             found = await self._filtered(user_id, room, page.rows, ask.filter)
             space = limit - len(told.rows)
             told.rows += found.rows[:space]
@@ -179,6 +188,14 @@ class History:
         else:
             return None
         return _before(last) if backwards else _after(last)
+
+    async def _has_older(self, reading: Reading, page: Page, start: Token) -> bool:
+        """Whether other servers could tell more of what belongs into a page."""
+        if reading.until is not None:
+            return False
+        low = page.rows[-1].event.depth if page.more and page.rows else 0
+        high = start.depth if isinstance(start, PageToken) else LAST[0]
+        return await self._older.fetch(reading.room, low, high)
 
     async def _filtered(self, user_id: str, room: int, rows: Sequence[EventRow], wanted: EventFilter) -> _Told:
         """Those of the events that the user may see and wants to."""

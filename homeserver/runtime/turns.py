@@ -28,7 +28,3 @@ class Turns(Generic[K]):
             lock.release()
             if not lock.locked and not lock.waiting:
                 self._locks.pop(key, None)
-
-    def is_taken(self, key: K) -> bool:
-        """Whether somebody is at the key."""
-        return key in self._locks

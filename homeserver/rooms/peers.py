@@ -1,0 +1,137 @@
+"""Asks other servers for events and states of rooms; what comes back is read and its signatures checked.
+
+Specification: server-server API, "Backfilling and retrieving missing events", "Retrieving events", "Retrieving event
+authorisation information".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from twisted.internet.defer import Deferred, gatherResults
+
+from federation.outbound.client import MEBIBYTE, FederationClient, path
+from federation.outbound.errors import RemoteError, RemoteRefused
+from homeserver.core.canonical_json import JsonObject, JsonValue
+from homeserver.core.event import Event
+from homeserver.core.ids import EventId
+from homeserver.rooms.gaps import PeerFailed, StateIds
+from homeserver.rooms.incoming import RoomOfEvents, Verifier, read_all, texts
+
+TIMEOUT_S: Final = 30.0
+STATE_TIMEOUT_S: Final = 120.0
+STATE_LIMIT_BYTES: Final = 100 * MEBIBYTE
+EVENTS_AT_ONCE: Final = 8
+_V1: Final = "/_matrix/federation/v1/"
+
+
+class RemotePeers:
+    """Other servers, as the gap filler sees them."""
+
+    def __init__(self, client: FederationClient, verifier: Verifier) -> None:
+        self._client = client
+        self._verifier = verifier
+
+    async def missing_events(
+        self, server: str, room: RoomOfEvents, earliest: Sequence[str], latest: Sequence[str], limit: int
+    ) -> list[Event]:
+        """What lies between events that we have and events that we were told of."""
+        body: JsonObject = {"earliest_events": list(earliest), "latest_events": list(latest), "limit": limit}
+        try:
+            answer = await self._client.post(
+                server, path(_V1 + "get_missing_events/{}", room.room_id), body=body, timeout_s=TIMEOUT_S
+            )
+        except RemoteError as error:
+            raise PeerFailed(str(error)) from error
+        return await self._read(answer.get("events"), room, limit)
+
+    async def state_ids(self, server: str, room: RoomOfEvents, event_id: str) -> StateIds:
+        """The state before an event."""
+        answer = await self._get(server, path(_V1 + "state_ids/{}", room.room_id), {"event_id": event_id})
+        state, chain = (texts(answer.get(name)) for name in ("pdu_ids", "auth_chain_ids"))
+        if not state:
+            raise PeerFailed(f"{server} does not know the state at {event_id}")
+        return StateIds([EventId(each) for each in state], [EventId(each) for each in chain])
+
+    async def state(self, server: str, room: RoomOfEvents, event_id: str) -> list[Event]:
+        """The events of the state before an event, and of their auth chain."""
+        answer = await self._get(server, path(_V1 + "state/{}", room.room_id), {"event_id": event_id}, is_large=True)
+        pdus: list[JsonValue] = []
+        for name in ("auth_chain", "pdus"):
+            part = answer.get(name)
+            pdus += part if isinstance(part, list) else []
+        return await read_all(pdus, room, self._verifier)
+
+    async def events(self, server: str, room: RoomOfEvents, event_ids: Sequence[str]) -> list[Event]:
+        """Those of the events that the server has."""
+        found: list[Event] = []
+        for start in range(0, len(event_ids), EVENTS_AT_ONCE):
+            asked = event_ids[start : start + EVENTS_AT_ONCE]
+            answers = await gatherResults(
+                [Deferred.fromCoroutine(self._event(server, event_id)) for event_id in asked], consumeErrors=True
+            )
+            pdus = [pdu for pdu in answers if pdu is not None]
+            events = {event.event_id: event for event in await read_all(pdus, room, self._verifier)}
+            # Other events than those asked for are nothing that we want.
+            found += [events[EventId(event_id)] for event_id in asked if event_id in events]
+        return found
+
+    async def event_auth(self, server: str, room: RoomOfEvents, event_id: str) -> list[Event]:
+        """The auth chain of an event."""
+        answer = await self._get(server, path(_V1 + "event_auth/{}/{}", room.room_id, event_id), {}, is_large=True)
+        chain = answer.get("auth_chain")
+        return await read_all(chain if isinstance(chain, list) else [], room, self._verifier)
+
+    async def backfill(self, server: str, room: RoomOfEvents, start: Sequence[str], limit: int) -> list[Event]:
+        """Events and what came before them."""
+        query: dict[str, str | Sequence[str]] = {"v": list(start), "limit": str(limit)}
+        answer = await self._get(server, path(_V1 + "backfill/{}", room.room_id), query)
+        return await self._read(answer.get("pdus"), room, limit + len(start))
+
+    async def timestamp_to_event(
+        self, server: str, room: RoomOfEvents, ts: int, direction: str
+    ) -> tuple[EventId, int] | None:
+        """The event that the server has closest to a time."""
+        try:
+            answer = await self._get(
+                server, path(_V1 + "timestamp_to_event/{}", room.room_id), {"ts": str(ts), "dir": direction}
+            )
+        except PeerFailed:
+            return None
+        event_id, at = answer.get("event_id"), answer.get("origin_server_ts")
+        if not isinstance(event_id, str) or not isinstance(at, int):
+            return None
+        return EventId(event_id), at
+
+    async def _event(self, server: str, event_id: str) -> JsonValue:
+        try:
+            answer = await self._client.get(server, path(_V1 + "event/{}", event_id), timeout_s=TIMEOUT_S)
+        except RemoteRefused:
+            return None
+        except RemoteError as error:
+            raise PeerFailed(str(error)) from error
+        pdus = answer.get("pdus")
+        return pdus[0] if isinstance(pdus, list) and pdus else None
+
+    async def _get(
+        self,
+        server: str,
+        encoded_path: str,
+        query: dict[str, str | Sequence[str]] | dict[str, str],
+        *,
+        is_large: bool = False,
+    ) -> JsonObject:
+        try:
+            if is_large:
+                return await self._client.get(
+                    server, encoded_path, query, timeout_s=STATE_TIMEOUT_S, limit_bytes=STATE_LIMIT_BYTES
+                )
+            return await self._client.get(server, encoded_path, query, timeout_s=TIMEOUT_S)
+        except RemoteError as error:
+            raise PeerFailed(str(error)) from error
+
+    async def _read(self, value: JsonValue, room: RoomOfEvents, limit: int) -> list[Event]:
+        if not isinstance(value, list):
+            raise PeerFailed("the answer has no events")
+        return await read_all(value[:limit], room, self._verifier)
