@@ -10,7 +10,7 @@ import datetime
 import ipaddress
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.cast import Cast, Device
+from tests.cast import Actor, Cast, Device
 from tests.integration.admin import free_port
 from tests.servers import Myelin
 from tests.wire import Json
@@ -92,7 +92,10 @@ class Federated(Myelin):
         federation = {"ca_file": str(authority.file), "allow_private_addresses": True, "trusted_key_servers": []}
         settings["federation"] = {"enabled": True, **federation, **settings.get("federation", {})}
         super().__init__(dsn, port=port, **settings)
-        self.cast = Cast(self)
+
+    def cast(self, name: str, devices: Sequence[str] = ("device",)) -> Actor:
+        """Someone on this server whom no other test knows."""
+        return Cast(self)(name, devices)
 
 
 MakeFederated = Callable[..., Federated]
