@@ -26,9 +26,10 @@ class DeviceAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     """A device as its user sees it."""
 
     device_id: str
-    display_name: str | None = None
-    last_seen_ip: str | None = None
-    last_seen_ts: int | None = None
+    # Null rather than left out: matrix-nio takes no list of devices without them.
+    display_name: str | None
+    last_seen_ip: str | None
+    last_seen_ts: int | None
     last_seen_user_agent: str | None = None
 
 
