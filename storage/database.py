@@ -7,11 +7,11 @@ patience gets DatabaseUnavailable. The log has a connection of its own, see stor
 from __future__ import annotations
 
 import contextvars
-import queue
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 import psycopg2
@@ -21,6 +21,7 @@ from twisted.internet.defer import Deferred
 
 from storage import migrate
 from storage.connection import is_lost, is_passing, may_go_through_again, with_defaults
+from storage.job_queue import JobQueue
 from storage.preparing_cursor import PreparingCursor
 
 __all__ = ["CommitUnknown", "Cursor", "Database", "DatabaseUnavailable", "StatementCounts"]
@@ -95,7 +96,7 @@ class Database:
         self.patience_s = patience_s
         self._reactor = reactor
         self._server_name = server_name
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: JobQueue[_Job | None] = JobQueue()
         self._pool_size = pool_size
         self._workers: list[_Worker] = []
         self._log_statements = 0
@@ -173,19 +174,20 @@ class Database:
 class _Worker(threading.Thread):
     """A thread with one connection. Sessions are read-only, but for the transactions of `write`."""
 
-    def __init__(self, dsn: str, jobs: queue.SimpleQueue[_Job | None], reactor: CallsFromThreads, number: int) -> None:
+    def __init__(self, dsn: str, jobs: JobQueue[_Job | None], reactor: CallsFromThreads, number: int) -> None:
         super().__init__(name=f"database-{number}", daemon=True)
         self.read_statements = 0
         self.write_statements = 0
         self._dsn = with_defaults(dsn, SESSION)
         self._jobs = jobs
+        self._mailbox: SimpleQueue[_Job | None] = SimpleQueue()
         self._reactor = reactor
         self._connection: Connection | None = None
         self._cursor: PreparingCursor | None = None
         self._away = False
 
     def run(self) -> None:
-        while (job := self._jobs.get()) is not None:
+        while (job := self._jobs.get(self._mailbox)) is not None:
             self._do(job)
         self._close()
 
