@@ -11,6 +11,7 @@ from client_api import (
     devices,
     directory,
     filters,
+    key_backup,
     key_changes,
     key_signatures,
     keys,
@@ -87,6 +88,7 @@ def _user_doors(users: Accounting) -> Iterator[BoundEndpoint]:
 
 def _key_doors(encryption: Encryption) -> Iterator[BoundEndpoint]:
     yield from bind(cross_signing.ENDPOINTS, encryption.cross_signing)
+    yield from bind(key_backup.ENDPOINTS, encryption.backups)
     yield from bind(key_signatures.ENDPOINTS, encryption.signatures)
     yield from bind(keys.ENDPOINTS, encryption.keys)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from homeserver.encryption.backups import Backups
 from homeserver.encryption.claims import KeyClaims
 from homeserver.encryption.cross_signing import CrossSigning
 from homeserver.encryption.key_counts import KeyCounts
@@ -23,6 +24,7 @@ class Encryption:
     keys: Keys
     cross_signing: CrossSigning
     signatures: SignatureUploads
+    backups: Backups
     key_counts: KeyCounts
     remote_lists: RemoteLists
 
@@ -36,6 +38,7 @@ def make_encryption(base: Foundations, rooms: RoomCore, users: Accounting, remot
         keys=Keys(KeyUploads(database, writer), queries, KeyClaims(database, writer, remote, base.server_name)),
         cross_signing=CrossSigning(database, writer, users.credentials),
         signatures=SignatureUploads(database, writer, queries, base.server_name),
+        backups=Backups(database),
         key_counts=KeyCounts(database, base.ring),
         remote_lists=lists,
     )
