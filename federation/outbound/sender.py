@@ -114,7 +114,10 @@ class Sender:
                 self._news = Deferred()
                 await self._news
             elif self._ring.covers(self._position):
+                upto = self._ring.head
                 await self._pass_on(self._ring.after(self._position))
+                # Positions that were lost with a crash have no entry.
+                self._position = max(self._position, upto)
             else:
                 await self._pass_on_from_tables(self._ring.floor)
 
