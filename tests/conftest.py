@@ -28,7 +28,7 @@ def homeserver(request: pytest.FixtureRequest) -> Iterator[Homeserver]:
         server.start()
         yield server
         assert server.stop() == 0, server.output()
-        assert server.errors() == []
+        assert not server.errors(), "\n".join(server.errors())
     finally:
         server.remove()
 

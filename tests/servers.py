@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -136,7 +137,8 @@ class Myelin(Homeserver):
 
     def errors(self) -> list[str]:
         """What it has logged as a mistake of its own."""
-        return [line for line in self.output().splitlines() if "[error" in line or "Traceback" in line]
+        entries = re.split(r"^(?=\d{4}-\d\d-\d\dT)", self.output(), flags=re.MULTILINE)
+        return [entry for entry in entries if re.match(r"\S+Z (error|critical) ", entry) or "Traceback" in entry]
 
     def remove(self) -> None:
         """Stop it, if it runs, and delete its folder."""

@@ -79,6 +79,10 @@ class Stream:
         """Send one object, expecting nothing."""
         self._send_frame(TEXT, json.dumps(message).encode())
 
+    def says_farewell(self, code: int = 1000) -> None:
+        """Begin to close, as one should; the server's answer raises StreamClosed."""
+        self._send_frame(CLOSE, struct.pack(">H", code))
+
     def close(self) -> None:
         """Hang up."""
         self._socket.close()

@@ -227,8 +227,9 @@ class _Connection(WebSocketServerProtocol):
         return cast(Transport, self.transport)
 
     def say(self, message: bytes) -> None:
-        """Send a text message."""
-        cast(Any, self).sendMessage(message, isBinary=False)
+        """Send a text message; nothing once either side has begun to close."""
+        if cast(Any, self).state == WebSocketServerProtocol.STATE_OPEN:
+            cast(Any, self).sendMessage(message, isBinary=False)
 
     def going_away(self) -> None:
         """The server is stopping."""

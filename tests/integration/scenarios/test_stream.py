@@ -156,6 +156,21 @@ def test_to_device_messages_stay_until_they_are_acknowledged(couple: Couple) -> 
     assert juliet.phone.sync().to_device == []
 
 
+def test_farewells_amid_messages_are_no_trouble(couple: Couple) -> None:
+    romeo, juliet, room = couple
+    for number in range(20):
+        with stream_of(juliet.phone) as stream:
+            stream.asks("subscribe", since=juliet.phone.sync().next_batch)
+            romeo.says(room, str(number))
+            stream.says_farewell()
+            romeo.says(room, f"{number} again")
+            with pytest.raises(StreamClosed) as closed:
+                while True:
+                    stream.delta()
+            assert closed.value.code == 1000
+    # That the server has logged no mistake is looked at when it is stopped.
+
+
 def test_a_logout_ends_the_stream(couple: Couple) -> None:
     _, juliet, _ = couple
     with stream_of(juliet.phone) as stream:
