@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import structlog
 
 from federation.outbound.errors import RemoteError, RemoteRefused
@@ -35,6 +36,7 @@ from homeserver.rooms.stripped import StrippedStates
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.turns import Turns
 from homeserver.web.errors import Forbidden, MatrixError, NotFound
+from storage import invite_states
 from storage import memberships as membership_table
 from storage import rooms as room_table
 from storage.database import Cursor, Database
@@ -53,6 +55,12 @@ class Asking:
 
     requests: MembershipRequests
     queries: Queries
+
+
+class _Shown(msgspec.Struct, frozen=True):
+    """A stripped event, as far as it matters here."""
+
+    sender: str
 
 
 class OtherServers:
@@ -217,7 +225,7 @@ class OtherServers:
             named.append(server_name_of(current.event.sender))
         if ":" in room_id:
             named.append(server_name_of(room_id))
-        named += await self._database.read(_servers_in, room_id)
+        named += await self._database.read(_servers_of, room_id, user_id)
         found: list[str] = []
         for name in named:
             try:
@@ -235,6 +243,12 @@ class OtherServers:
         return build(draft, rules, [current.event_id], [], depth, self._clock.now_ms(), self._signer, new_id)
 
 
-def _servers_in(tx: Cursor, room_id: str) -> list[str]:
+def _servers_of(tx: Cursor, room_id: str, user_id: str) -> list[str]:
+    """The servers whose users were in the room when we were, and those whose users are named in what it showed us."""
     number = room_table.numbers_of(tx, [room_id]).get(room_id)
-    return [] if number is None else [server for server, _ in membership_table.servers_in(tx, number)]
+    if number is None:
+        return []
+    servers = [server for server, _ in membership_table.servers_in(tx, number)]
+    shown = invite_states.one(tx, number, user_id)
+    events = [] if shown is None else msgspec.json.decode(shown, type=list[_Shown])
+    return [*servers, *(event.sender.partition(":")[2] for event in events)]
