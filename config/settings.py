@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from config import rules
-from config.kinds import Bytes
+from config.kinds import Bytes, Milliseconds
 
 Check = Callable[[Any], str | None]
 """Looks at a value of the right type; answers with what is allowed if this one is not."""
@@ -184,6 +184,22 @@ class Presence:
 
 
 @dataclass(frozen=True, slots=True)
+class ToDevice:
+    """Messages from device to device, which wait until they are fetched."""
+
+    max_waiting: int = setting(
+        10_000,
+        "How many messages may wait for one device; beyond that the oldest are dropped.",
+        check=rules.between(100, 1_000_000),
+    )
+    max_age: Milliseconds = setting(
+        Milliseconds(90 * 24 * 3_600_000),
+        "After this time messages that nobody has fetched are dropped (those for dehydrated devices stay).",
+        check=rules.at_least(60_000, "1m"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """What the server tells about its work."""
 
@@ -225,4 +241,5 @@ class Settings:
     appservices: tuple[Path, ...] = setting((), "Registration files of bridges and bots (YAML).")
     media: Media = setting(Media(), "Files that users send.")
     presence: Presence = setting(Presence(), "Who is online.")
+    to_device: ToDevice = setting(ToDevice(), "Messages from device to device, which wait until they are fetched.")
     log: Log = setting(Log(), "What the server tells about its work.")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 from OpenSSL import SSL
@@ -26,7 +26,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IAgentEndpointFactory, IBodyProducer
 from zope.interface import implementer
 
-from federation.outbound.bodies import BodyTooLong, read_body
+from federation.outbound.bodies import BodyTooLong, NotTaken, drop, read_body
 from federation.outbound.connecting import Connecting, NotConnected
 from federation.outbound.head_limit import HeadLimited
 from federation.outbound.tls import TlsTrust
@@ -71,7 +71,7 @@ class HttpAgent:
         self._reactor = reactor
         self._connecting = connecting
         self._trust = trust
-        self._peers: Lru[Peer, _Kept] = Lru(MAX_PEERS, dropped=lambda peer, kept: kept.close())
+        self._peers: Lru[Peer, _Kept] = Lru(MAX_PEERS, dropped=lambda peer, kept: kept.pool.closeCachedConnections())
 
     async def request(
         self,
@@ -83,10 +83,12 @@ class HttpAgent:
         *,
         limit_bytes: int,
         take: Callable[[bytes], object] | None = None,
+        opened: Callable[[HttpAnswer], object] | None = None,
     ) -> HttpAnswer:
         """One request; the Host header is that of the route. Cancel it to end it: there is no time-out here.
 
-        Raises ExchangeFailed and BodyTooLong. `take` gets the body of a 200 in pieces as they come.
+        Of a 200, `opened` gets the answer without its body, and `take` the body in pieces as they come.
+        Raises ExchangeFailed, BodyTooLong, NotTaken where `take` fails, and what `opened` raises.
         """
         kept = self._peers.get(peer)
         if kept is None:
@@ -98,24 +100,24 @@ class HttpAgent:
         producer = None if body is None else _Bytes(body)
         try:
             response = await kept.agent.request(method.encode("ascii"), url, raw, cast(Any, producer))
-            taken = take if response.code == 200 else None
-            announced = None if response.length is UNKNOWN_LENGTH else int(cast(int, response.length))
-            received = await read_body(response, announced, limit_bytes, taken)
-        except (CancelledError, BodyTooLong):
-            raise
-        except NotConnected as error:
-            raise ExchangeFailed(str(error), may_have_arrived=False) from error
         except Exception as error:
-            if any(isinstance(cause, CancelledError) for cause in _causes(error)):
-                raise CancelledError() from error  # Twisted wraps it where a request was under way
-            # Where TLS failed, the request was never sent.
-            of_tls = any(isinstance(cause, SSL.Error | VerificationError) for cause in _causes(error))
-            raise ExchangeFailed(describe(error), may_have_arrived=not of_tls) from error
-        found = {
-            name.decode("latin-1").lower(): b", ".join(values).decode("latin-1")
-            for name, values in response.headers.getAllRawHeaders()
-        }
-        return HttpAnswer(response.code, found, received)
+            raise _failure(error) from error
+        head = HttpAnswer(response.code, _headers_of(response), b"")
+        handing_on = response.code == 200 and take is not None
+        if response.code == 200 and opened is not None:
+            try:
+                opened(head)
+            except Exception:
+                drop(response)
+                raise
+        announced = None if response.length is UNKNOWN_LENGTH else int(cast(int, response.length))
+        try:
+            received = await read_body(response, announced, limit_bytes, take if handing_on else None)
+        except (BodyTooLong, NotTaken):
+            raise
+        except Exception as error:
+            raise _failure(error) from error
+        return replace(head, body=received)
 
     async def close(self) -> None:
         """Close the connections that are kept."""
@@ -138,6 +140,25 @@ class HttpAgent:
         kept = _Kept(agent, pool)
         self._peers.put(peer, kept)
         return kept
+
+
+def _failure(error: Exception) -> Exception:
+    """What becomes of an error that Twisted raised."""
+    causes = _causes(error)
+    if any(isinstance(cause, CancelledError) for cause in causes):
+        return CancelledError()  # Twisted wraps it where a request was under way
+    if isinstance(error, NotConnected):
+        return ExchangeFailed(str(error), may_have_arrived=False)
+    # Where TLS failed, the request was never sent.
+    of_tls = any(isinstance(cause, SSL.Error | VerificationError) for cause in causes)
+    return ExchangeFailed(describe(error), may_have_arrived=not of_tls)
+
+
+def _headers_of(response: Any) -> Mapping[str, str]:
+    return {
+        name.decode("latin-1").lower(): b", ".join(values).decode("latin-1")
+        for name, values in response.headers.getAllRawHeaders()
+    }
 
 
 def describe(error: BaseException) -> str:

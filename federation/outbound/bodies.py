@@ -19,12 +19,24 @@ class BodyTooLong(Exception):
         super().__init__(f"the answer is longer than {limit_bytes} bytes")
 
 
+class NotTaken(Exception):
+    """The one to whom a body was handed on has failed; the cause is what it raised."""
+
+
+def drop(response: Any) -> None:
+    """Leave the body of a response unread, and end its connection."""
+    reader = _Reader(0, None)
+    reader.done.addErrback(lambda failure: None)
+    response.deliverBody(reader)
+    reader.fail(BodyTooLong(0))
+
+
 def read_body(
     response: Any, announced_bytes: int | None, limit_bytes: int, take: Callable[[bytes], object] | None = None
 ) -> Deferred[bytes]:
     """The whole body, or b"" after all of it was given to `take`. Cancelling ends the connection.
 
-    Fails with BodyTooLong past the limit, with what `take` raises, and with the reason of a body that breaks off.
+    Fails with BodyTooLong past the limit, with NotTaken where `take` raises, with the reason where a body breaks off.
     """
     reader = _Reader(limit_bytes, take)
     response.deliverBody(reader)
@@ -53,7 +65,9 @@ class _Reader(Protocol):
             try:
                 self._take(data)
             except Exception as error:  # noqa: BLE001 -- handed to the one who waits
-                self.fail(error)
+                failed = NotTaken(str(error))
+                failed.__cause__ = error
+                self.fail(failed)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self.done.called:

@@ -46,6 +46,7 @@ class _Order:
     signed: bool
     limit_bytes: int
     take: Callable[[bytes], object] | None
+    opened: Callable[[HttpAnswer], object] | None = None
 
 
 class FederationClient:
@@ -122,11 +123,15 @@ class FederationClient:
         query: Query | None = None,
         *,
         take: Callable[[bytes], object],
+        opened: Callable[[HttpAnswer], object] | None = None,
         timeout_s: float,
         limit_bytes: int,
     ) -> HttpAnswer:
-        """GET of something that is no JSON: `take` gets the pieces. Redirects (3xx) are for the caller to judge."""
-        order = _Order(destination, "GET", with_query(path, query), None, True, limit_bytes, take)
+        """GET of something that is no JSON. Redirects (3xx) are for the caller to judge.
+
+        `opened` gets the answer without its body first, `take` then the pieces; if they raise, it ends (NotTaken).
+        """
+        order = _Order(destination, "GET", with_query(path, query), None, True, limit_bytes, take, opened)
         answer = await self._send(order, timeout_s, False, repeatable=False)
         if answer.status >= 400:
             raise _refusal(destination, answer)
@@ -187,6 +192,7 @@ class FederationClient:
                     order.body,
                     limit_bytes=order.limit_bytes,
                     take=order.take,
+                    opened=order.opened,
                 )
             except ExchangeFailed as error:
                 # A connection that was kept may have been closed by the other side just now: once more, on a new one.
@@ -241,4 +247,14 @@ def _refusal(destination: str, answer: HttpAnswer) -> RemoteRefused:
         errcode if isinstance(errcode, str) else None,
         message if isinstance(message, str) else "",
         body,
+        _retry_after_ms(answer, body),
     )
+
+
+def _retry_after_ms(answer: HttpAnswer, body: JsonObject) -> int | None:
+    """What the header says, or the body of older servers (client-server API, "Rate limiting")."""
+    seconds = answer.headers.get("retry-after", "")
+    if seconds.isdecimal() and len(seconds) < 10:
+        return int(seconds) * 1000
+    wait_ms = body.get("retry_after_ms")
+    return wait_ms if isinstance(wait_ms, int) and 0 <= wait_ms < 10**12 else None

@@ -18,13 +18,21 @@ class RemoteRefused(RemoteError):
     """The server answered with an error status; it is alive and means it, where the status is 4xx."""
 
     def __init__(
-        self, destination: str, status: int, errcode: str | None, message: str, body: JsonObject | None = None
+        self,
+        destination: str,
+        status: int,
+        errcode: str | None,
+        message: str,
+        body: JsonObject | None = None,
+        retry_after_ms: int | None = None,
     ) -> None:
         super().__init__(destination, f"refused with {status} {errcode or 'without a code'}: {message}")
         self.status = status
         self.errcode = errcode
         self.error = message
         self.body = body or {}
+        self.retry_after_ms = retry_after_ms
+        """When the server says that it may be asked again; None where it does not."""
 
 
 class RemoteUnreachable(RemoteError):

@@ -6,7 +6,7 @@ Specification: server-server API, "Retrieving server keys".
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from twisted.internet.defer import Deferred, DeferredList
@@ -97,8 +97,11 @@ class KeyFetcher:
 
 
 async def side_by_side(work: Sequence[Awaitable[object]]) -> None:
-    """Wait for all; each reports its own failures."""
-    await DeferredList([_deferred(each) for each in work], fireOnOneErrback=True)
+    """Wait for all; the first failure among them, if there is one, is raised at the end."""
+    results: list[tuple[bool, Any]] = await DeferredList([_deferred(each) for each in work], consumeErrors=True)
+    for succeeded, result in results:
+        if not succeeded:
+            result.raiseException()
 
 
 def _deferred(work: Awaitable[object]) -> Deferred[object]:

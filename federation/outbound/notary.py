@@ -13,6 +13,7 @@ from federation.outbound.key_fetch import side_by_side
 from federation.outbound.keyring import KeyRing
 from federation.outbound.own_keys import OwnKeys
 from federation.outbound.signature_checks import SignatureChecks
+from federation.outbound.waiting import Lanes
 from homeserver.core.canonical_json import JsonObject, decode_object
 from homeserver.core.ids import InvalidId, parse_server_name
 from homeserver.runtime.clock import Clock
@@ -20,8 +21,12 @@ from storage import server_keys as table
 from storage.database import Database
 from storage.server_keys import KeyResponse
 
-MAX_SERVERS: Final = 500
+MAX_SERVERS: Final = 200
 """Of one query; what is beyond is not answered, and may be asked again."""
+
+FETCHES_AT_ONCE: Final = 20
+"""What strangers have us fetch must not get in the way of what our users need."""
+_LANE: Final = "notary"
 
 
 class Notary:
@@ -33,6 +38,7 @@ class Notary:
         self._checks = checks
         self._database = database
         self._clock = clock
+        self._lanes = Lanes(FETCHES_AT_ONCE, FETCHES_AT_ONCE)
 
     async def query(
         self, asked: Mapping[str, Mapping[str, int | None]], until_ts: int | None = None
@@ -55,7 +61,11 @@ class Notary:
             return [self._own.published()]
         known = await self._database.read(table.responses_of, server)
         if not self._suffices(known, key_ids, until_ts):
-            await self._ring.fetch(server)
+            await self._lanes.enter(_LANE)
+            try:
+                await self._ring.fetch(server)
+            finally:
+                self._lanes.leave(_LANE)
             known = await self._database.read(table.responses_of, server)
         if key_ids:
             known = [response for response in known if not key_ids.keys().isdisjoint(response.key_ids)] or known

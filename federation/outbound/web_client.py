@@ -5,9 +5,11 @@ The same rules as towards homeservers: addresses are judged, certificates verifi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final
 from urllib.parse import quote, urljoin, urlsplit
+
+from twisted.internet.defer import Deferred
 
 from federation.outbound.agent import ExchangeFailed, HttpAgent, HttpAnswer, Peer
 from federation.outbound.bodies import BodyTooLong
@@ -44,41 +46,49 @@ class WebClient:
         limit_bytes: int,
         max_redirects: int = 0,
         plain_http: bool = False,
+        take: Callable[[bytes], object] | None = None,
+        opened: Callable[[HttpAnswer], object] | None = None,
     ) -> HttpAnswer:
-        """The answer to a request, whatever its status. Raises WebFailed.
+        """The answer to a request, whatever its status. Raises WebFailed. `take`, `opened`: see HttpAgent.request.
 
         Without `plain_http` only https is spoken, also after redirects. Redirects are followed for GET alone.
         """
         following = max_redirects if method == "GET" else 0
-        work = self._follow(method, url, headers or {}, body, limit_bytes, following, plain_http)
+
+        async def ask(peer: Peer, target: str) -> HttpAnswer:
+            sent = {"User-Agent": self._user_agent, **(headers or {})}
+            return await self._agent.request(
+                peer, method, target, sent, body, limit_bytes=limit_bytes, take=take, opened=opened
+            )
+
+        work = _follow(ask, url, following, plain_http)
         try:
             return await within(self._clock, timeout_s, work)
         except (ExchangeFailed, BodyTooLong, TookTooLong) as error:
             raise WebFailed(f"{url[:300]}: {error}") from error
 
-    async def _follow(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes | None,
-        limit_bytes: int,
-        redirects_left: int,
-        plain_http: bool,
-    ) -> HttpAnswer:
-        sent = {"User-Agent": self._user_agent, **headers}
-        seen = {url}
-        while True:
-            peer, target = split_url(url, plain_http)
-            answer = await self._agent.request(peer, method, target, sent, body, limit_bytes=limit_bytes)
-            location = answer.headers.get("location")
-            if answer.status not in _REDIRECTS or location is None or not redirects_left:
-                return answer
+
+async def _follow(
+    ask: Callable[[Peer, str], Coroutine[Deferred[Any], Any, HttpAnswer]],
+    url: str,
+    redirects_left: int,
+    plain_http: bool,
+) -> HttpAnswer:
+    """The answer at the end of the redirects, or the first redirect past their number."""
+    seen = {url}
+    while True:
+        answer = await ask(*split_url(url, plain_http))
+        location = answer.headers.get("location")
+        if answer.status not in _REDIRECTS or location is None or not redirects_left:
+            return answer
+        try:
             url = urljoin(url, location).partition("#")[0]
-            if url in seen:
-                raise WebFailed(f"{url[:300]} redirects in a circle")
-            seen.add(url)
-            redirects_left -= 1
+        except ValueError:
+            raise WebFailed(f"{url[:300]} redirects to what is not a URL") from None
+        if url in seen:
+            raise WebFailed(f"{url[:300]} redirects in a circle")
+        seen.add(url)
+        redirects_left -= 1
 
 
 def split_url(url: str, plain_http: bool) -> tuple[Peer, str]:

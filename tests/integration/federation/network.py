@@ -10,13 +10,12 @@ import datetime
 import ipaddress
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from OpenSSL import crypto
 from twisted.internet import ssl
 from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -37,7 +36,7 @@ class Authority:
         made = certificate.sign(self._key, hashes.SHA256())
         self.file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
 
-    def server_context(self, *names: str) -> ssl.CertificateOptions:
+    def server_context(self, *names: str) -> Any:
         """TLS of a server with a certificate for these names or addresses."""
         key = ec.generate_private_key(ec.SECP256R1())
         alternatives: list[x509.GeneralName] = []
@@ -49,9 +48,7 @@ class Authority:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
         builder = self._builder(subject, key).add_extension(x509.SubjectAlternativeName(alternatives), False)
         certificate = builder.sign(self._key, hashes.SHA256())
-        return ssl.CertificateOptions(
-            privateKey=crypto.PKey.from_cryptography_key(key), certificate=crypto.X509.from_cryptography(certificate)
-        )
+        return cast(Any, ssl.CertificateOptions)(privateKey=key, certificate=certificate)
 
     def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)

@@ -9,6 +9,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from federation.outbound import x_matrix
+from federation.outbound.bodies import NotTaken
 from federation.outbound.client import path
 from federation.outbound.errors import RemoteBackedOff, RemoteNonsense, RemoteRefused, RemoteUnreachable
 from homeserver.core.discovery import SrvRecord
@@ -52,16 +53,15 @@ def test_a_request_arrives_signed_with_its_destination(fresh_database: FreshData
     in_house(story, fresh_database(), tmp_path)
 
 
-@pytest.mark.parametrize(
-    "target", ["/a;b=c/d", "/a%3Fb", "/a//b/./c/../d", "/%25%20", "/a?b=c?d&e;f", "/a?%26=%3D", "/:@!$&'()*+,=~._-"]
-)
-def test_the_target_that_was_signed_is_the_one_that_is_sent(
-    fresh_database: FreshDatabase, tmp_path: Path, target: str
-) -> None:
+TARGETS = ["/a;b=c/d", "/a%3Fb", "/a//b/./c/../d", "/%25%20", "/a?b=c?d&e;f", "/a?%26=%3D", "/:@!$&'()*+,=~._-", "//x"]
+
+
+def test_the_target_that_was_signed_is_the_one_that_is_sent(fresh_database: FreshDatabase, tmp_path: Path) -> None:
     async def story(house: House) -> None:
         peer = house.peer("peer.example", ok)
-        await house.client.get("peer.example:8448", target)
-        assert peer.asked[0].target == target
+        for target in TARGETS:
+            await house.client.get("peer.example:8448", target)
+        assert [asked.target for asked in peer.asked] == TARGETS
 
     in_house(story, fresh_database(), tmp_path)
 
@@ -234,17 +234,24 @@ def test_a_server_that_does_not_answer_is_left_alone_until_its_time_or_until_it_
     in_house(story, fresh_database(), tmp_path)
 
 
-@pytest.mark.parametrize("certificate", ["elsewhere.example", "ours.example", "*.peer.example"])
-def test_a_certificate_for_another_name_is_refused(
-    fresh_database: FreshDatabase, tmp_path: Path, certificate: str
-) -> None:
+def test_a_certificate_for_another_name_is_refused(fresh_database: FreshDatabase, tmp_path: Path) -> None:
     async def story(house: House) -> None:
-        peer = house.peer("peer.example", ok, certificate=certificate)
-        with pytest.raises(RemoteUnreachable, match="certificate"):
-            await house.client.get("peer.example:8448", VERSION)
-        assert peer.asked == [], "nothing was sent before the server was authenticated"
-        house.build(verify=False)
-        assert await house.client.get("peer.example:8448", VERSION) == {"ok": True}
+        for name, certificate in (
+            ("one.example", "elsewhere.example"),
+            ("two.example", "ours.example"),
+            ("three.example", "*.three.example"),
+            ("four.example", "9.0.0.1"),
+        ):
+            peer = house.peer(name, ok, certificate=certificate)
+            house.build()
+            with pytest.raises(RemoteUnreachable, match="certificate"):
+                await house.client.get(f"{name}:8448", VERSION)
+            assert peer.asked == [], "nothing was sent before the server was authenticated"
+            house.build(verify=False)
+            assert await house.client.get(f"{name}:8448", VERSION) == {"ok": True}
+        house.build()
+        house.peer("below.three.example", ok, certificate="*.three.example")
+        assert await house.client.get("below.three.example:8448", VERSION) == {"ok": True}
 
     in_house(story, fresh_database(), tmp_path)
 
@@ -294,16 +301,14 @@ def test_the_second_host_is_asked_when_the_first_is_away(fresh_database: FreshDa
 PRIVATE = ["127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "::ffff:127.0.0.1", "0.0.0.0"]
 
 
-@pytest.mark.parametrize("address", PRIVATE)
-def test_names_and_addresses_that_lead_inside_are_not_dialled(
-    fresh_database: FreshDatabase, tmp_path: Path, address: str
-) -> None:
+def test_names_and_addresses_that_lead_inside_are_not_dialled(fresh_database: FreshDatabase, tmp_path: Path) -> None:
     async def story(house: House) -> None:
-        house.names.addresses_of["inside.example"] = [(address,)]
-        literal = f"[{address}]" if ":" in address else address
-        for name in ("inside.example", "inside.example:8448", literal, f"{literal}:22"):
-            with pytest.raises(RemoteUnreachable, match="may not go to"):
-                await house.client.get(name, VERSION)
+        for address in PRIVATE:
+            house.names.addresses_of["inside.example"] = [(address,)]
+            literal = f"[{address}]" if ":" in address else address
+            for name in ("inside.example", "inside.example:8448", literal, f"{literal}:22"):
+                with pytest.raises(RemoteUnreachable, match="may not go to"):
+                    await house.client.get(name, VERSION, ignore_backoff=True)
         assert house.wires.dialled == []
 
     in_house(story, fresh_database(), tmp_path)
@@ -379,5 +384,80 @@ def test_headers_without_end_end_the_connection_long_before_the_time_is_up(
         with pytest.raises(RemoteUnreachable, match="closed"):
             await house.client.post("peer.example:8448", VERSION, timeout_s=50, repeatable=False)
         assert len(peer.asked) == 1
+
+    in_house(story, fresh_database(), tmp_path)
+
+
+def test_whoever_takes_a_download_sees_its_headers_first_and_may_end_it(
+    fresh_database: FreshDatabase, tmp_path: Path
+) -> None:
+    class Enough(Exception):
+        pass
+
+    def refuse(*_: object) -> None:
+        raise Enough
+
+    async def story(house: House) -> None:
+        seen: list[object] = []
+        peer = house.peer("peer.example", lambda *_: answer(b"abc", content_type="text/plain"))
+
+        async def download(take: Any, opened: Any) -> None:
+            await house.client.download(
+                "peer.example:8448", "/f", take=take, opened=opened, timeout_s=5, limit_bytes=10_000_000
+            )
+
+        await download(seen.append, lambda head: seen.append((head.status, head.headers["content-type"])))
+        assert seen == [(200, "text/plain"), b"abc"]
+        peer.script = endless
+        with pytest.raises(Enough):
+            await download(seen.append, refuse)
+        with pytest.raises(NotTaken):
+            await download(refuse, None)
+        assert len(seen) == 2
+        # A redirect is handed back, and its body goes to nobody.
+        peer.script = lambda *_: answer(b"moved", 307, location="https://elsewhere.example/f")
+        await download(seen.append, seen.append)
+        assert len(seen) == 2
+        # An error is an error.
+        peer.script = lambda *_: answer(b'{"errcode":"M_LIMIT_EXCEEDED"}', 429, retry_after="7")
+        with pytest.raises(RemoteRefused) as caught:
+            await download(seen.append, seen.append)
+        assert (caught.value.errcode, caught.value.retry_after_ms) == ("M_LIMIT_EXCEEDED", 7000)
+
+    in_house(story, fresh_database(), tmp_path)
+
+
+def test_a_server_that_is_busy_with_our_requests_is_not_called_dead(
+    fresh_database: FreshDatabase, tmp_path: Path
+) -> None:
+    async def story(house: House) -> None:
+        peer = house.peer("peer.example", silent)
+        running = [Deferred.fromCoroutine(house.client.get("peer.example:8448", "/")) for _ in range(10)]
+        with pytest.raises(RemoteUnreachable, match="too many requests"):
+            await house.client.get("peer.example:8448", "/late", timeout_s=0.2)
+        assert house.destinations.retry_at_ms("peer.example:8448") is None
+        assert "/late" not in {asked.target for asked in peer.asked}
+        for each in running:
+            each.addErrback(lambda failure: None)
+            each.cancel()
+        # Whoever is cancelled gives its place back.
+        peer.script = ok
+        assert await house.client.get("peer.example:8448", "/") == {"ok": True}
+
+    in_house(story, fresh_database(), tmp_path)
+
+
+NO_NAMES = ["a\0b.example", 'x",sig="y', "a b.example", "", "x" * 300, "é.example", "a.example:0"]
+
+
+def test_a_name_that_is_none_is_refused_and_not_remembered(fresh_database: FreshDatabase, tmp_path: Path) -> None:
+    async def story(house: House) -> None:
+        for name in NO_NAMES:
+            with pytest.raises(RemoteUnreachable):
+                await house.client.get(name, VERSION)
+        await house.destinations.save()
+        await house.destinations.start(house.tasks)
+        assert [house.destinations.retry_at_ms(name) for name in NO_NAMES] == [None] * len(NO_NAMES)
+        assert house.wires.dialled == []
 
     in_house(story, fresh_database(), tmp_path)

@@ -221,3 +221,18 @@ def test_no_value_of_a_key_does_more_than_be_refused(value: object) -> None:
         assert isinstance(settings_of(yaml.safe_dump({"listeners": value, "database": value})), Settings)
     except BadConfig as problem:
         assert all("listeners" in mistake.key or "database" in mistake.key for mistake in problem.mistakes)
+
+
+def test_old_signing_keys_are_public_keys_with_the_time_of_their_end() -> None:
+    key = "XGX0JRS2Af3be3knz2fBiRbApjm2Dh61gXDJA8kcJNI"
+    text = f"federation: {{old_signing_keys: [{{key_id: ed25519:a_1, public_key: {key}, expired_ts: 5}}]}}"
+    (old,) = settings_of(text).federation.old_signing_keys
+    assert (old.key_id, old.public_key, old.expired_ts) == ("ed25519:a_1", key, 5)
+    for wrong in (("ed25519:a_1", "rsa:1"), (key, "AAAA"), ("expired_ts: 5", "expired_ts: -5")):
+        assert len(mistakes_of(text.replace(*wrong))) == 1
+
+
+def test_a_delegation_is_a_server_name_or_nothing() -> None:
+    assert settings_of("federation: {delegate_to: 'matrix.example.org:443'}").federation.delegate_to is not None
+    assert settings_of("federation: {delegate_to: null}").federation.delegate_to is None
+    assert len(mistakes_of("federation: {delegate_to: 'https://matrix.example.org'}")) == 1
