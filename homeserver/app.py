@@ -16,6 +16,7 @@ from config.settings import Settings
 from federation.inbound.authenticate import SignedRequests
 from homeserver.doors import all_doors
 from homeserver.encryption.remote import NoRemoteKeys
+from homeserver.encryption.remote_lists import RESYNC_EVERY_S
 from homeserver.encryption_parts import make_encryption
 from homeserver.federation_doors import federation_doors
 from homeserver.federation_parts import Federating, make_answering, make_federating
@@ -33,8 +34,10 @@ from homeserver.rooms.elsewhere import Nowhere
 from homeserver.runtime.log import AppendFailed
 from homeserver.sync.account_data_part import AccountDataPart
 from homeserver.transport_parts import make_transport
+from homeserver.users.presence import Presence
 from homeserver.users.rooms_of_user import RoomsOfUser
 from homeserver.users.sightings import FLUSH_EVERY_S
+from homeserver.users.to_device_upkeep import EVERY_S
 from homeserver.web.access import AccessControl
 from homeserver.web.limits import Limiter
 from homeserver.web.listen import ListenFailed
@@ -61,6 +64,7 @@ class Server:
         self._users: Accounting | None = None
         self._federating: Federating | None = None
         self._http: HttpServer | None = None
+        self._presence: Presence | None = None
 
     async def start(self, dsn: str) -> None:
         """Make the parts and open the listeners. Raises UnusableDatabase, DatabaseUnavailable or ListenFailed."""
@@ -79,9 +83,13 @@ class Server:
         syncing = make_syncing(base, rooms, users, services, account_data, encryption.key_counts, limiter)
         users.passwords.start()
         await users.jobs.start(RoomsOfUser(rooms.memberships, rooms.heads, services.changes).work)
+        base.tasks.every("drop old messages to devices", EVERY_S, encryption.to_device_upkeep.drop_old)
+        base.tasks.every("read stale device lists anew", RESYNC_EVERY_S, encryption.remote_lists.resync)
         base.tasks.every("note when devices were seen", FLUSH_EVERY_S, users.sightings.flush)
         base.tasks.keep("guests leave where they may not be", services.guest_removal.run)
         users.tokens.on_revoked(syncing.conversations.revoked)
+        self._presence = syncing.presence
+        await syncing.presence.start(base.tasks, base.ring)
         doors = list(all_doors(base, rooms, users, services, encryption, syncing))
         verify_server = None
         if federating is not None:
@@ -122,6 +130,8 @@ class Server:
             if self._users is not None:
                 self._users.passwords.stop()
                 await self._users.sightings.flush()
+            if self._presence is not None:
+                await self._presence.save()
         finally:
             await self._base.database.stop()
 

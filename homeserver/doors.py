@@ -8,6 +8,7 @@ from client_api import (
     account,
     account_data,
     cross_signing,
+    dehydrated,
     devices,
     directory,
     filters,
@@ -16,12 +17,14 @@ from client_api import (
     key_signatures,
     keys,
     login,
+    presence,
     profile,
     public_rooms,
     push_rules,
     receipts,
     registration,
     relations,
+    rendezvous,
     reporting,
     rooms_create,
     rooms_events,
@@ -67,6 +70,7 @@ def all_doors(
     yield from _room_doors(rooms, services)
     yield from _key_doors(encryption)
     yield from bind(key_changes.ENDPOINTS, syncing.key_changes)
+    yield from bind(presence.ENDPOINTS, syncing.presence)
     yield from bind(sync.ENDPOINTS, syncing.asking)
     yield from bind(stream.ENDPOINTS, syncing.conversations)
 
@@ -89,6 +93,8 @@ def _user_doors(users: Accounting) -> Iterator[BoundEndpoint]:
 def _key_doors(encryption: Encryption) -> Iterator[BoundEndpoint]:
     yield from bind(cross_signing.ENDPOINTS, encryption.cross_signing)
     yield from bind(key_backup.ENDPOINTS, encryption.backups)
+    yield from bind(dehydrated.ENDPOINTS, encryption.dehydrated)
+    yield from bind(rendezvous.ENDPOINTS, encryption.rendezvous)
     yield from bind(key_signatures.ENDPOINTS, encryption.signatures)
     yield from bind(keys.ENDPOINTS, encryption.keys)
 

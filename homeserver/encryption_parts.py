@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from homeserver.encryption.backups import Backups
 from homeserver.encryption.claims import KeyClaims
 from homeserver.encryption.cross_signing import CrossSigning
+from homeserver.encryption.dehydrated import DehydratedDevices
 from homeserver.encryption.key_counts import KeyCounts
 from homeserver.encryption.keys import Keys
 from homeserver.encryption.queries import KeyQueries
 from homeserver.encryption.remote import RemoteKeys
 from homeserver.encryption.remote_lists import RemoteLists
+from homeserver.encryption.rendezvous import Rendezvous
 from homeserver.encryption.signatures import SignatureUploads
 from homeserver.encryption.uploads import KeyUploads
 from homeserver.parts import Accounting, Foundations, RoomCore
+from homeserver.users.to_device_upkeep import ToDeviceUpkeep
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,9 @@ class Encryption:
     cross_signing: CrossSigning
     signatures: SignatureUploads
     backups: Backups
+    dehydrated: DehydratedDevices
+    rendezvous: Rendezvous
+    to_device_upkeep: ToDeviceUpkeep
     key_counts: KeyCounts
     remote_lists: RemoteLists
 
@@ -39,6 +45,9 @@ def make_encryption(base: Foundations, rooms: RoomCore, users: Accounting, remot
         cross_signing=CrossSigning(database, writer, users.credentials),
         signatures=SignatureUploads(database, writer, queries, base.server_name),
         backups=Backups(database),
+        dehydrated=DehydratedDevices(database, writer, base.ring, base.clock),
+        rendezvous=Rendezvous(base.clock, base.settings.public_baseurl),
+        to_device_upkeep=ToDeviceUpkeep(database, base.ring, base.tasks, base.clock, base.settings.to_device),
         key_counts=KeyCounts(database, base.ring),
         remote_lists=lists,
     )

@@ -61,6 +61,7 @@ from homeserver.sync.ephemeral_part import EphemeralPart
 from homeserver.sync.feeds import Feeds
 from homeserver.sync.invite_part import InvitePart
 from homeserver.sync.key_changes import KeyChanges
+from homeserver.sync.presence_part import PresencePart
 from homeserver.sync.room_part import Extras, RoomPart
 from homeserver.sync.state_part import StatePart
 from homeserver.sync.stream import Streams
@@ -81,6 +82,9 @@ from homeserver.users.jobs import UserJobs
 from homeserver.users.login import Login
 from homeserver.users.new_accounts import NewAccounts
 from homeserver.users.passwords import Passwords
+from homeserver.users.presence import Presence
+from homeserver.users.presence_news import PresenceNews
+from homeserver.users.presence_records import Records
 from homeserver.users.profiles import Profiles
 from homeserver.users.push_rules import PushRules
 from homeserver.users.registration import Registration
@@ -244,7 +248,7 @@ def make_accounting(base: Foundations, limiter: Limiter) -> Accounting:
             settings.registration.shared_secret, base.local_secret, new_accounts, passwords, limiter, clock
         ),
         capabilities=Capabilities(settings),
-        to_device=ToDevice(database, base.writer, clock, base.server_name),
+        to_device=ToDevice(database, base.writer, base.ring, clock, base.server_name),
     )
 
 
@@ -329,6 +333,7 @@ class Syncing:
     feeds: Feeds
     asking: Asking
     key_changes: KeyChanges
+    presence: Presence
     conversations: Conversations
 
 
@@ -362,22 +367,29 @@ def make_syncing(
     feeds = Feeds(ring, rooms.memberships, base.clock)
     changes = ChangeReader(database, ring)
     device_lists = DeviceListsPart(database, rooms.memberships, rooms.heads, rooms.state, rooms.events)
+    records = Records(database, base.clock)
+    news = PresenceNews(records, rooms.memberships, base.writer, feeds.connected, base.clock)
+    presence = Presence(
+        records, news, rooms.memberships, base.clock, base.server_name, enabled=base.settings.presence.enabled
+    )
+    presence_part = PresencePart(presence, records, rooms.memberships, base.clock)
     engine = SyncEngine(
         ring,
         feeds,
         changes,
         rooms.memberships,
         rooms.heads,
-        Parts(room_part, invites, account_data, queue, device_lists, key_counts),
+        Parts(room_part, invites, account_data, queue, device_lists, key_counts, presence_part),
         base.clock,
     )
-    asking = Asking(engine, users.filters, ring)
+    asking = Asking(engine, users.filters, ring, presence)
     stream_services = StreamServices(
         streams=Streams(engine, feeds, queue),
         asking=asking,
         sending=services.sending,
         typing=rooms.typing,
         receipts=rooms.receipts,
+        presence=presence,
         tokens=users.tokens,
         limiter=limiter,
         clock=base.clock,
@@ -387,5 +399,6 @@ def make_syncing(
         feeds=feeds,
         asking=asking,
         key_changes=KeyChanges(ring, asking, changes, rooms.memberships, device_lists),
+        presence=presence,
         conversations=Conversations(stream_services),
     )

@@ -131,9 +131,10 @@ CREATE TABLE to_device (                     -- messages that a device has not y
     device    bigint NOT NULL REFERENCES devices ON DELETE CASCADE,
     position  bigint NOT NULL,
     json      bytea  NOT NULL,               -- {"content":…,"sender":…,"type":…}
+    created_ts bigint NOT NULL DEFAULT (extract(epoch FROM statement_timestamp()) * 1000)::bigint,
     PRIMARY KEY (device, position)
 );
-CREATE INDEX to_device_position ON to_device (position);
+CREATE INDEX to_device_created ON to_device (created_ts);
 
 CREATE TABLE device_transactions (           -- answers to PUTs other than room events, so that a repeat gets the first answer
     device    bigint NOT NULL REFERENCES devices ON DELETE CASCADE,
@@ -141,6 +142,7 @@ CREATE TABLE device_transactions (           -- answers to PUTs other than room 
     created_ts bigint NOT NULL,
     PRIMARY KEY (device, path)
 );
+CREATE INDEX device_transactions_created ON device_transactions (created_ts);
 
 -- ---------------------------------------------------------------- rooms
 

@@ -39,3 +39,27 @@ def waiting(tx: Cursor, device: int, after: int, upto: int, limit: int) -> list[
 def delete_upto(tx: Statements, device: int, position: int) -> None:
     """The device has shown to have received everything up to this position."""
     tx.execute("DELETE FROM to_device WHERE device = %s AND position <= %s", (device, position))
+
+
+def trim(tx: Cursor, device: int, most: int) -> int:
+    """Delete the oldest messages of a device beyond a number; how many those were."""
+    tx.execute(
+        "DELETE FROM to_device WHERE device = %s AND position <= (SELECT position FROM to_device WHERE device = %s"
+        " ORDER BY position DESC OFFSET %s LIMIT 1)",
+        (device, device, most),
+    )
+    return tx.rowcount
+
+
+def delete_older(tx: Cursor, before_ts: int, limit: int) -> int:
+    """Delete messages that nobody has fetched for long, some of them at a time; how many those were.
+
+    Those of dehydrated devices stay: they wait for a client that may come late.
+    """
+    tx.execute(
+        "DELETE FROM to_device WHERE (device, position) IN (SELECT device, position FROM to_device"
+        " WHERE created_ts < %s AND NOT EXISTS (SELECT FROM dehydrated_devices AS sleeping"
+        " WHERE sleeping.device = to_device.device) LIMIT %s)",
+        (before_ts, limit),
+    )
+    return tx.rowcount

@@ -78,7 +78,11 @@ class KeyUploads:
 def check_upload(tx: Cursor, user_id: str, device_id: str, device: int, upload: Upload) -> CheckedUpload:
     """Check everything against each other and against what the device has."""
     stored = device_key_table.one(tx, device)
-    known = None if stored is None else parse_stored(stored)
+    return check_keys(tx, user_id, device_id, None if stored is None else parse_stored(stored), upload)
+
+
+def check_keys(tx: Cursor, user_id: str, device_id: str, known: DeviceKeys | None, upload: Upload) -> CheckedUpload:
+    """The same, where it is known which keys the device has."""
     fresh: DeviceKeys | None = None
     if upload.device_keys is not None:
         fresh = check_device_keys(upload.device_keys, user_id, device_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -12,14 +12,14 @@ from twisted.internet.defer import Deferred
 from homeserver.core.canonical_json import JsonObject
 from homeserver.core.ids import InvalidId, ServerName, parse_user_id, server_name_of
 from homeserver.runtime.clock import Clock
-from homeserver.runtime.log import Writer
+from homeserver.runtime.log import Ring, Writer
 from homeserver.runtime.lru import Lru
 from homeserver.web.access import Requester
 from homeserver.web.errors import InvalidParam
 from storage import device_transactions as transaction_table
 from storage import devices as device_table
-from storage.database import Cursor, Database
-from storage.rows import ToDeviceRow
+from storage.database import Cursor, Database, DatabaseUnavailable
+from storage.rows import Entry, ToDeviceRow
 
 EVERY_DEVICE: Final = "*"
 MAX_KNOWN: Final = 50_000
@@ -27,6 +27,9 @@ MAX_PATH: Final = 200
 
 Messages = Mapping[str, Mapping[str, JsonObject]]
 """User id → device id (or EVERY_DEVICE) → content."""
+
+_Key = tuple[int, str, str]
+"""Device, user and transaction."""
 
 
 class RemoteDevices(Protocol):
@@ -44,6 +47,7 @@ class ToDevice:
         self,
         database: Database,
         writer: Writer,
+        ring: Ring,
         clock: Clock,
         server_name: ServerName,
         remote: RemoteDevices | None = None,
@@ -53,8 +57,12 @@ class ToDevice:
         self._clock = clock
         self._server_name = server_name
         self._remote = remote
-        self._done: Lru[tuple[int, str, str], bool] = Lru(MAX_KNOWN)
-        self._under_way: dict[tuple[int, str, str], list[Deferred[None]]] = {}
+        self._done: Lru[_Key, bool] = Lru(MAX_KNOWN)
+        self._under_way: dict[_Key, list[Deferred[None]]] = {}
+        self._late: dict[Entry, _Key] = {}
+        """Transactions whose database was away when they were to be written, by their first message."""
+        ring.subscribe(self._published)
+        writer.on_failure(self._not_written)
 
     async def send(self, who: Requester, type: str, transaction: str, messages: Messages) -> None:
         """Send messages once for each transaction of a device. PUT /sendToDevice/{eventType}/{txnId}."""
@@ -62,6 +70,8 @@ class ToDevice:
         key = (who.device_number, who.user_id, _short(transaction))
         if self._done.get(key):
             return
+        if self._late and key in self._late.values():
+            raise DatabaseUnavailable("the messages of this transaction are still to be written")
         waiting = self._under_way.get(key)
         if waiting is not None:
             turn: Deferred[None] = Deferred()
@@ -70,7 +80,7 @@ class ToDevice:
             return
         waiting = self._under_way[key] = []
         try:
-            await self._send(who, type, key[2], messages)
+            await self._send(who, type, key, messages)
         except Exception as failure:
             for each in waiting:
                 each.errback(failure)
@@ -82,7 +92,8 @@ class ToDevice:
         finally:
             del self._under_way[key]
 
-    async def _send(self, who: Requester, type: str, path: str, messages: Messages) -> None:
+    async def _send(self, who: Requester, type: str, key: _Key, messages: Messages) -> None:
+        path = key[2]
         local: dict[str, Mapping[str, JsonObject]] = {}
         elsewhere: dict[str, Mapping[str, JsonObject]] = {}
         for user_id, contents in messages.items():
@@ -104,7 +115,26 @@ class ToDevice:
                 json = msgspec.json.encode({"content": content, "sender": who.user_id, "type": type})
                 rows.append(ToDeviceRow(user_id, device, json))
         now_ms = self._clock.now_ms()
-        await self._writer.append(rows, also=[lambda tx: transaction_table.note(tx, who.device_number, path, now_ms)])
+        written = self._writer.append(
+            rows, also=[lambda tx: transaction_table.note(tx, who.device_number, path, now_ms)]
+        )
+        try:
+            await written
+        except DatabaseUnavailable:
+            # They wait in the log and may yet be written: a repeat in the meantime must not send them again.
+            if rows:
+                self._late[rows[0]] = key
+            raise
+
+    def _published(self, entries: Sequence[Entry]) -> None:
+        for entry in entries if self._late else ():
+            key = self._late.pop(entry, None)
+            if key is not None:
+                self._done.put(key, True)
+
+    def _not_written(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self._late.pop(entry, None)
 
 
 def _look(tx: Cursor, device: int, path: str, user_ids: list[str]) -> tuple[bool, list[tuple[str, str, int]]]:

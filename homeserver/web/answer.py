@@ -15,8 +15,8 @@ from homeserver.runtime.clock import Clock
 CORS: Final = (
     "Access-Control-Allow-Origin: *\r\n"
     "Access-Control-Allow-Methods: GET, HEAD, POST, PUT, DELETE, OPTIONS\r\n"
-    "Access-Control-Allow-Headers: X-Requested-With, Content-Type, Authorization\r\n"
-    "Access-Control-Expose-Headers: Retry-After, X-Request-Id\r\n"
+    "Access-Control-Allow-Headers: X-Requested-With, Content-Type, Authorization, If-Match, If-None-Match\r\n"
+    "Access-Control-Expose-Headers: Retry-After, X-Request-Id, ETag\r\n"
 )
 JSON_TYPE: Final = "Content-Type: application/json\r\n"
 COMPRESS_FROM_BYTES: Final = 10 * 1024

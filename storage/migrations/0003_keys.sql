@@ -2,7 +2,10 @@
 
 CREATE INDEX events_members ON events (room, position) WHERE type = 'm.room.member';
 
-CREATE INDEX to_device_position ON to_device (position);
+ALTER TABLE to_device ADD COLUMN created_ts bigint NOT NULL
+    DEFAULT (extract(epoch FROM statement_timestamp()) * 1000)::bigint;
+CREATE INDEX device_transactions_created ON device_transactions (created_ts);
+CREATE INDEX to_device_created ON to_device (created_ts);
 
 CREATE TABLE device_keys (
     device  bigint PRIMARY KEY REFERENCES devices ON DELETE CASCADE,

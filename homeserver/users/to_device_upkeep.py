@@ -1,0 +1,76 @@
+"""Queues of messages to devices do not grow without end: the oldest go, and those that nobody has fetched for long.
+
+Specification: client-server API, "Send-to-Device messaging" leaves it to the server how long it keeps them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from config.settings import ToDevice as ToDeviceSettings
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.log import Ring
+from homeserver.runtime.lru import Lru
+from homeserver.runtime.tasks import Tasks
+from storage import device_transactions as transaction_table
+from storage import to_device as to_device_table
+from storage.database import Database
+from storage.rows import Entry, ToDeviceRow
+
+EVERY_S: Final = 600.0
+AT_ONCE: Final = 1_000
+TRANSACTIONS_KEPT_MS: Final = 7 * 24 * 3_600_000
+"""A client that repeats a request does so sooner."""
+MOST_DEVICES: Final = 50_000
+
+log: Final = structlog.get_logger("homeserver.users")
+
+
+class ToDeviceUpkeep:
+    """Counts what each device is sent, and looks into its queue once that is enough to have filled it."""
+
+    def __init__(self, database: Database, ring: Ring, tasks: Tasks, clock: Clock, settings: ToDeviceSettings) -> None:
+        self._database = database
+        self._tasks = tasks
+        self._clock = clock
+        self._settings = settings
+        self._sent: Lru[int, int] = Lru(MOST_DEVICES)
+        """Device → messages since its queue was looked at."""
+        self._look_after = max(1, settings.max_waiting // 10)
+        ring.subscribe(self._published)
+
+    async def drop_old(self) -> None:
+        """Drop what is too old; called now and then."""
+        now_ms = self._clock.now_ms()
+        dropped = 0
+        while True:
+            number = await self._database.write(to_device_table.delete_older, now_ms - self._settings.max_age, AT_ONCE)
+            dropped += number
+            if number < AT_ONCE:
+                break
+        if dropped:
+            log.info("messages to devices were dropped, as nobody fetched them in time", messages=dropped)
+        while (
+            await self._database.write(transaction_table.delete_older, now_ms - TRANSACTIONS_KEPT_MS, AT_ONCE)
+            == AT_ONCE
+        ):
+            pass
+
+    async def _trim(self, device: int) -> None:
+        dropped = await self._database.write(to_device_table.trim, device, self._settings.max_waiting)
+        if dropped:
+            log.warning(
+                "a device does not fetch its messages; the oldest were dropped", device=device, messages=dropped
+            )
+
+    def _published(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if isinstance(entry, ToDeviceRow):
+                sent = (self._sent.get(entry.device) or 0) + 1
+                if sent >= self._look_after:
+                    sent = 0
+                    self._tasks.start("trim a queue of messages to a device", self._trim(entry.device))
+                self._sent.put(entry.device, sent)
