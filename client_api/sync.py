@@ -33,6 +33,7 @@ async def sync(asking: Asking, who: Requester, query: SyncQuery) -> bytes:
         full_state=query.full_state,
         use_state_after=query.use_state_after,
         timeout_ms=query.timeout,
+        set_presence=query.set_presence,
     )
 
 

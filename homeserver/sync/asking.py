@@ -14,6 +14,7 @@ from homeserver.core.tokens import BadToken, parse_sync_token
 from homeserver.runtime.log import Ring
 from homeserver.runtime.lru import Lru
 from homeserver.sync.engine import SyncEngine, SyncRequest
+from homeserver.users.presence import Presence
 from homeserver.web.errors import InvalidParam
 
 LONGEST_WAIT_MS: Final = 10 * 60 * 1000
@@ -32,10 +33,11 @@ class StoredFilters(Protocol):
 class Asking:
     """Turns requests into questions to the engine."""
 
-    def __init__(self, engine: SyncEngine, filters: StoredFilters, ring: Ring) -> None:
+    def __init__(self, engine: SyncEngine, filters: StoredFilters, ring: Ring, presence: Presence) -> None:
         self._engine = engine
         self._filters = filters
         self._ring = ring
+        self._presence = presence
         self._parsed: Lru[str, Filter] = Lru(MOST_FILTERS)
 
     async def sync(
@@ -48,19 +50,25 @@ class Asking:
         full_state: bool,
         use_state_after: bool,
         timeout_ms: int,
+        set_presence: str,
     ) -> bytes:
         """The answer to GET /sync."""
-        return await self._engine.answer(
-            SyncRequest(
-                user_id=user_id,
-                device=device,
-                since=self.position(since),
-                filter=await self.filter(user_id, filter),
-                full_state=full_state,
-                use_state_after=use_state_after,
-                timeout_ms=max(0, min(timeout_ms, LONGEST_WAIT_MS)),
-            )
+        request = SyncRequest(
+            user_id=user_id,
+            device=device,
+            since=self.position(since),
+            filter=await self.filter(user_id, filter),
+            full_state=full_state,
+            use_state_after=use_state_after,
+            timeout_ms=max(0, min(timeout_ms, LONGEST_WAIT_MS)),
         )
+        if not self._presence.enabled:
+            return await self._engine.answer(request)
+        self._presence.begin(user_id, device, set_presence)
+        try:
+            return await self._engine.answer(request)
+        finally:
+            self._presence.end(user_id, device)
 
     def position(self, since: str | None) -> int | None:
         """The position that a token stands for. InvalidParam for what is no token of ours, or of another time."""

@@ -27,6 +27,7 @@ from storage.rows import (
     Entry,
     EventRow,
     KeyCountsRow,
+    PresenceRow,
     ReceiptRow,
     SignedOthersRow,
     Status,
@@ -71,6 +72,12 @@ class Changes:
     """Users whose keys this user has signed: their keys look different to this user alone."""
     members_moved: set[int] = field(default_factory=set)
     """Joined rooms with events that may have changed who is in them."""
+    presence: set[str] = field(default_factory=set)
+    """Users whose presence changed; some may be in no room with this one."""
+    came: set[str] = field(default_factory=set)
+    """Users who came into joined rooms, or are in them under another name."""
+    presence_since: bool = False
+    """Whether it is not known whose presence changed."""
     key_counts_urgent: bool = False
     """Whether the device should hear at once how many one-time keys it has left."""
 
@@ -114,6 +121,7 @@ def from_entries(entries: Iterable[Entry], user_id: str, device: int, joined: Se
                 changes.room(entry.room).has_events = True
             if entry.members and entry.room in joined:
                 changes.members_moved.add(entry.room)
+                changes.came.update(change.user_id for change in entry.members if change.membership == "join")
             for change in entry.members:
                 if change.user_id == user_id:
                     changes.memberships.append(OwnMembership(entry.position, entry.room, change.membership))
@@ -134,6 +142,9 @@ def from_entries(entries: Iterable[Entry], user_id: str, device: int, joined: Se
         elif isinstance(entry, SignedOthersRow):
             if entry.user_id == user_id:
                 changes.signed_others |= entry.others
+        elif isinstance(entry, PresenceRow):
+            if entry.concerns(user_id, joined):
+                changes.presence.update(each for each in entry.user_ids if each != user_id or each in entry.themselves)
         elif isinstance(entry, KeyCountsRow) and entry.device == device:
             changes.key_counts_urgent |= entry.is_urgent
     if len(changes.to_device) > MOST_TO_DEVICE:
@@ -145,7 +156,7 @@ def from_entries(entries: Iterable[Entry], user_id: str, device: int, joined: Se
 
 def from_tables(tx: Cursor, user_id: str, device: int, joined: Sequence[int], since: int, upto: int) -> Changes:
     """The same from the tables. Typing is not kept there: rooms where somebody types are marked by the caller."""
-    changes = Changes()
+    changes = Changes(presence_since=True)
     for position, room, membership in membership_table.changes_of(tx, user_id, since, upto):
         changes.memberships.append(OwnMembership(position, room, membership))
     for room in room_table.with_news(tx, joined, since):

@@ -20,6 +20,7 @@ from homeserver.sync.device_lists_part import DeviceListsPart
 from homeserver.sync.feeds import Feeds
 from homeserver.sync.invite_part import InvitePart
 from homeserver.sync.lazy_members import LazyMembers
+from homeserver.sync.presence_part import PresencePart
 from homeserver.sync.reader import Reader
 from homeserver.sync.room_part import RoomPart, Span
 from homeserver.sync.to_device import ToDeviceQueue
@@ -73,6 +74,7 @@ class Parts:
     to_device: ToDeviceQueue
     device_lists: DeviceListsPart
     key_counts: KeyCounts
+    presence: PresencePart
 
 
 class SyncEngine:
@@ -146,6 +148,7 @@ class SyncEngine:
             await self._add_room(reader, answer, Span(None, upto), number, membership, position, _NO_NEWS, by_room)
         answer.account_data = await self._parts.account_data.encode(overall, reader.filter.account_data)
         answer.to_device = self._parts.to_device.encode(await self._parts.to_device.waiting(reader.device, upto))
+        answer.presence = await self._parts.presence.everything(reader, user_rooms.joined)
         return Delta(upto, answer.members(), await self._key_counts(reader.device))
 
     async def _news(self, reader: Reader, user_rooms: UserRooms, since: int, upto: int, *, full_state: bool) -> Delta:
@@ -175,6 +178,8 @@ class SyncEngine:
         if changes.device_lists or changes.members_moved or changes.memberships or changes.signed_others:
             lists = await self._parts.device_lists.of(reader.user_id, user_rooms, changes, since, upto)
             answer.device_lists = lists.encoded()
+        if changes.presence or changes.came or changes.memberships or changes.presence_since:
+            answer.presence = await self._parts.presence.news(reader, user_rooms.joined, changes, since)
         key_counts = await self._key_counts(reader.device)
         return Delta(upto, answer.members(), key_counts, changes.key_counts_urgent)
 
@@ -245,6 +250,7 @@ class _Answer:
         self._rooms: dict[str, list[bytes]] = {}
         self.account_data = b"[]"
         self.to_device = b"[]"
+        self.presence = b"[]"
         self.device_lists = b""
 
     def add(self, section: str, room: bytes | None) -> None:
@@ -262,6 +268,8 @@ class _Answer:
             members.append(b'"account_data":{"events":' + self.account_data + b"}")
         if self.to_device != b"[]":
             members.append(b'"to_device":{"events":' + self.to_device + b"}")
+        if self.presence != b"[]":
+            members.append(b'"presence":{"events":' + self.presence + b"}")
         if self.device_lists:
             members.append(self.device_lists)
         return members

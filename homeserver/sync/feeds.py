@@ -23,6 +23,7 @@ from storage.rows import (
     Entry,
     EventRow,
     KeyCountsRow,
+    PresenceRow,
     ReceiptRow,
     SignedOthersRow,
     Status,
@@ -141,7 +142,17 @@ class Feeds:
             return self._of_user(entry.user_id) if entry.is_urgent else []
         if isinstance(entry, DeviceListRow):
             return self._concerned_by_device(entry)
+        if isinstance(entry, PresenceRow):
+            return self._concerned_by_presence(entry)
         return []
+
+    def _concerned_by_presence(self, row: PresenceRow) -> list[Feed]:
+        concerned: dict[Feed, None] = {}
+        for room, only in row.rooms.items():
+            concerned.update((feed, None) for feed in self._by_room.get(room, ()) if feed.user_id != only)
+        for user_id in row.themselves:
+            concerned.update(dict.fromkeys(self._of_user(user_id)))
+        return list(concerned)
 
     def _concerned_by_device(self, row: DeviceListRow) -> list[Feed]:
         rooms = self._memberships.cached(row.user_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -28,7 +28,7 @@ class Subscribe(msgspec.Struct, frozen=True, tag_field="op", tag="subscribe"):
     since: str | None = None
     filter: str | ObjectField | None = None
     use_state_after: bool = False
-    set_presence: str | None = None
+    set_presence: Literal["online", "offline", "unavailable"] = "online"
 
 
 class Ack(msgspec.Struct, frozen=True, tag_field="op", tag="ack"):

@@ -25,6 +25,7 @@ from homeserver.runtime.clock import Clock
 from homeserver.sync import stream_frames as frames
 from homeserver.sync.asking import Asking
 from homeserver.sync.stream import Pump, Streams, Subscription
+from homeserver.users.presence import Presence
 from homeserver.web.access import Requester, TokenResolver, hash_token
 from homeserver.web.errors import Forbidden, InvalidParam, MatrixError, Unavailable
 from homeserver.web.limits import Limiter
@@ -74,6 +75,7 @@ class StreamServices:
     sending: Sending
     typing: Typing
     receipts: Receipts
+    presence: Presence
     tokens: TokenResolver
     limiter: Limiter
     clock: Clock
@@ -138,6 +140,8 @@ class Conversation:
         self._under_way = 0
         self._space: Deferred[None] | None = None
         self._ended = False
+        self._is_present = False
+        """Whether it counts for the user's presence."""
         self.who: Requester | None = None
 
     def enter(self, who: Requester) -> None:
@@ -184,6 +188,7 @@ class Conversation:
         self._ended = True
         if self.who is not None:
             self._services.streams.gone(self.who.device_number, self)
+            self._absent(self.who)
 
     # The sink of deltas
 
@@ -237,8 +242,21 @@ class Conversation:
         # The answer comes before the first delta.
         self._wire.send(frames.answer(frame.id))
         what = Subscription(who.user_id, who.device_number, since, wanted, frame.use_state_after)
+        if not self._ended:
+            self._be_present(who, frame.set_presence)
         self._pump = self._services.streams.subscribe(self, what)
         return None
+
+    def _be_present(self, who: Requester, says: str) -> None:
+        if self._services.presence.enabled:
+            self._services.presence.begin(who.user_id, who.device_number, says)
+            self._absent(who)
+            self._is_present = True
+
+    def _absent(self, who: Requester) -> None:
+        if self._is_present:
+            self._is_present = False
+            self._services.presence.end(who.user_id, who.device_number)
 
     async def _filter(self, who: Requester, given: str | JsonObject | None) -> Filter:
         if not given:

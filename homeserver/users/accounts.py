@@ -17,6 +17,7 @@ from homeserver.users.sessions import Sessions
 from homeserver.web.access import Requester
 from storage import account_data as account_data_table
 from storage import accounts as account_table
+from storage import presence as presence_table
 from storage import profiles as profile_table
 from storage.database import Cursor, Database
 
@@ -89,4 +90,5 @@ def _close(tx: Cursor, user_id: str, erase: bool) -> None:
     if erase:
         profile_table.delete_of_user(tx, user_id)
         account_data_table.delete_of_user(tx, user_id)
+        presence_table.delete_of_user(tx, user_id)
     UserJobs.want(tx, user_id, LEAVE_ROOMS)
