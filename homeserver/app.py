@@ -37,7 +37,6 @@ from homeserver.transport_parts import make_transport
 from homeserver.users.presence import Presence
 from homeserver.users.rooms_of_user import RoomsOfUser
 from homeserver.users.sightings import FLUSH_EVERY_S
-from homeserver.users.to_device_upkeep import EVERY_S
 from homeserver.web.access import AccessControl
 from homeserver.web.limits import Limiter
 from homeserver.web.listen import ListenFailed
@@ -83,7 +82,7 @@ class Server:
         syncing = make_syncing(base, rooms, users, services, account_data, encryption.key_counts, limiter)
         users.passwords.start()
         await users.jobs.start(RoomsOfUser(rooms.memberships, rooms.heads, services.changes).work)
-        base.tasks.every("drop old messages to devices", EVERY_S, encryption.to_device_upkeep.drop_old)
+        base.tasks.keep("drop old messages to devices", encryption.to_device_upkeep.run)
         base.tasks.every("read stale device lists anew", RESYNC_EVERY_S, encryption.remote_lists.resync)
         base.tasks.every("note when devices were seen", FLUSH_EVERY_S, users.sightings.flush)
         base.tasks.keep("guests leave where they may not be", services.guest_removal.run)

@@ -42,8 +42,14 @@ class ToDeviceUpkeep:
         self._look_after = max(1, settings.max_waiting // 10)
         ring.subscribe(self._published)
 
+    async def run(self) -> None:
+        """Drop what is too old, at the start and now and then, until cancelled."""
+        while True:
+            await self.drop_old()
+            await self._clock.sleep(EVERY_S)
+
     async def drop_old(self) -> None:
-        """Drop what is too old; called now and then."""
+        """Drop what is too old."""
         now_ms = self._clock.now_ms()
         dropped = 0
         while True:
