@@ -151,6 +151,9 @@ def from_entries(entries: Iterable[Entry], user_id: str, device: int, joined: Se
         del changes.to_device[MOST_TO_DEVICE:]
         changes.more_to_device = True
     changes.account_data = newest_account_data(changes.account_data)
+    for news in changes.rooms.values():
+        if len(news.receipts) > 1:
+            news.receipts = newest_receipts(news.receipts)
     return changes
 
 
@@ -179,3 +182,8 @@ def newest_account_data(rows: Sequence[AccountDataRow]) -> list[AccountDataRow]:
     if len(rows) < 2:
         return list(rows)
     return list({(row.room_id, row.type): row for row in rows}.values())
+
+
+def newest_receipts(rows: Iterable[ReceiptRow]) -> list[ReceiptRow]:
+    """A reader's receipts of one kind replace each other; what was replaced is not told."""
+    return list({(row.user_id, row.type, row.thread): row for row in rows}.values())

@@ -163,14 +163,18 @@ class SyncEngine:
             if row.room_id:
                 by_room.setdefault(row.room_id, []).append(row)
         moved = {change.room: change for change in changes.memberships}
+        all_by_room: dict[str, list[AccountDataRow]] | None = None
         for number in await self._rooms_to_tell(user_rooms, changes, by_room, full_state=full_state):
             change = moved.get(number)
-            span = Span(since, upto, whole_state=full_state)
+            span, account_data = Span(since, upto, whole_state=full_state), by_room
             if change is not None and await self._began(reader, changes, number, since):
                 span = Span(None, upto)
+                if all_by_room is None:
+                    _, all_by_room = await self._parts.account_data.everything(reader.user_id)
+                account_data = all_by_room
             membership, position = (change.membership, change.position) if change else user_rooms.get(number)
             news = changes.rooms.get(number, _NO_NEWS)
-            await self._add_room(reader, answer, span, number, membership, position, news, by_room)
+            await self._add_room(reader, answer, span, number, membership, position, news, account_data)
         overall = [row for row in changes.account_data if not row.room_id]
         if overall:
             answer.account_data = await self._parts.account_data.encode(overall, reader.filter.account_data)
