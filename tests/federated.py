@@ -102,6 +102,10 @@ MakeFederated = Callable[..., Federated]
 """Makes and starts a server; its arguments are settings."""
 
 
+EVERYTHING: Final = {"room": {"timeline": {"limit": 1000}}}
+"""A filter for those who want to see all messages in the answers of /sync."""
+
+
 def joins_through(who: Device, room: str, server: Federated) -> None:
     """Join a room through a server that is in it."""
     assert who.asks("POST", "join", room, body={}, via=server.server_name)["room_id"].startswith("!")

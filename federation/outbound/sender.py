@@ -84,6 +84,9 @@ class Sender:
         """Go on where the log was left."""
         position, lagging = await self._database.read(sending.begin)
         self._position = self._ring.head if position is None else position
+        if position is None:
+            # Whatever is committed from now on is to be sent, also if we crash before the first save.
+            await self._database.write(sending.save, self._position, {}, ())
         self._lagging.begin(lagging, lambda: self._position, lambda server: server in self._lines)
         self._ring.subscribe(self._on_entries)
         self._tasks.keep("send to other servers", self._follow)
