@@ -87,7 +87,9 @@ class Follower:
         timeline = told.timeline(room)
         if told.is_limited(room) and self.since is not None and not is_new:
             view.timeline += self._between(room, told.prev_batch(room), self.since.next_batch)
-        view.timeline += timeline.ids
+        # Who left and came back in between gets the room anew, with a limited timeline that may begin before `since`.
+        known = set(view.timeline) if told.is_limited(room) else set()
+        view.timeline += [event for event in timeline.ids if event not in known]
         before = told.state_after(room) if self._state_after else Events([*told.state(room), *timeline])
         for event in before:
             if "state_key" in event:
