@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from config.settings import Settings
 from federation.inbound.authenticate import SignedRequests
 from homeserver.doors import all_doors
+from homeserver.encryption.over_federation import FederatedKeys
 from homeserver.encryption.remote import NoRemoteKeys
 from homeserver.encryption.remote_lists import RESYNC_EVERY_S
 from homeserver.encryption_parts import make_encryption
@@ -78,7 +79,9 @@ class Server:
         elsewhere = Nowhere() if federating is None else federating.elsewhere
         older = NoOlderHistory() if federating is None else federating.backfill
         services = make_room_services(base, rooms, users, account_data, elsewhere, older)
-        encryption = make_encryption(base, rooms, users, NoRemoteKeys())
+        remote_keys = NoRemoteKeys() if federating is None else FederatedKeys(federating.transport.queries, base.clock)
+        encryption = make_encryption(base, users, remote_keys)
+        await encryption.remote_lists.start()
         syncing = make_syncing(base, rooms, users, services, account_data, encryption.key_counts, limiter)
         users.passwords.start()
         await users.jobs.start(RoomsOfUser(rooms.memberships, rooms.heads, services.changes).work)

@@ -8,6 +8,7 @@ from homeserver.encryption.backups import Backups
 from homeserver.encryption.claims import KeyClaims
 from homeserver.encryption.cross_signing import CrossSigning
 from homeserver.encryption.dehydrated import DehydratedDevices
+from homeserver.encryption.for_servers import KeysForServers
 from homeserver.encryption.key_counts import KeyCounts
 from homeserver.encryption.keys import Keys
 from homeserver.encryption.queries import KeyQueries
@@ -16,7 +17,8 @@ from homeserver.encryption.remote_lists import RemoteLists
 from homeserver.encryption.rendezvous import Rendezvous
 from homeserver.encryption.signatures import SignatureUploads
 from homeserver.encryption.uploads import KeyUploads
-from homeserver.parts import Accounting, Foundations, RoomCore
+from homeserver.parts import Accounting, Foundations
+from homeserver.users.to_device_received import ReceivedMessages
 from homeserver.users.to_device_upkeep import ToDeviceUpkeep
 
 
@@ -33,15 +35,20 @@ class Encryption:
     to_device_upkeep: ToDeviceUpkeep
     key_counts: KeyCounts
     remote_lists: RemoteLists
+    for_servers: KeysForServers
+    received_messages: ReceivedMessages
 
 
-def make_encryption(base: Foundations, rooms: RoomCore, users: Accounting, remote: RemoteKeys) -> Encryption:
+def make_encryption(base: Foundations, users: Accounting, remote: RemoteKeys) -> Encryption:
     """Publishing keys, looking them up, giving them out."""
     database, writer = base.database, base.writer
-    lists = RemoteLists(database, writer, rooms.memberships, remote, base.tasks, base.clock)
+    lists = RemoteLists(database, writer, base.ring, remote, base.tasks, base.clock, base.server_name)
     queries = KeyQueries(database, remote, lists, base.server_name)
+    claims = KeyClaims(database, writer, remote, base.server_name)
     return Encryption(
-        keys=Keys(KeyUploads(database, writer), queries, KeyClaims(database, writer, remote, base.server_name)),
+        keys=Keys(KeyUploads(database, writer), queries, claims),
+        for_servers=KeysForServers(database, queries, claims, base.server_name),
+        received_messages=ReceivedMessages(database, writer, base.clock),
         cross_signing=CrossSigning(database, writer, users.credentials),
         signatures=SignatureUploads(database, writer, queries, base.server_name),
         backups=Backups(database),

@@ -75,6 +75,29 @@ def delete_device(tx: Statements, user_id: str, device_id: str) -> None:
     tx.execute("DELETE FROM remote_devices WHERE user_id = %s AND device_id = %s", (user_id, device_id))
 
 
-def forget(tx: Statements, user_ids: Sequence[str]) -> None:
-    """We are in no room with these users any more, so nobody tells us of their devices."""
-    tx.execute("DELETE FROM remote_device_lists WHERE user_id = ANY(%s)", (list(user_ids),))
+def is_near(tx: Cursor, user_id: str, server_name: str) -> bool:
+    """Whether a user is in a room with somebody of a server."""
+    tx.execute("SELECT " + _IS_NEAR.format("%s"), (user_id, *_ending(server_name)))
+    row = tx.fetchone()
+    return row is not None and bool(row[0])
+
+
+def forget_strangers(tx: Cursor, server_name: str, among: Sequence[str] | None) -> int:
+    """Forget those (None: of all) who are in no room with this server any more: nobody tells us of their devices."""
+    tx.execute(
+        "DELETE FROM remote_device_lists AS list WHERE (%s::text[] IS NULL OR list.user_id = ANY(%s))"
+        " AND NOT " + _IS_NEAR.format("list.user_id"),
+        (among, among, *_ending(server_name)),
+    )
+    return tx.rowcount
+
+
+_IS_NEAR = (
+    "EXISTS (SELECT FROM memberships AS theirs JOIN memberships AS ours USING (room) WHERE theirs.user_id = {}"
+    " AND theirs.membership = 'join' AND ours.membership = 'join' AND right(ours.user_id, %s) = %s)"
+)
+
+
+def _ending(server_name: str) -> tuple[int, str]:
+    ending = ":" + server_name
+    return len(ending), ending

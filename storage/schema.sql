@@ -136,6 +136,14 @@ CREATE TABLE to_device (                     -- messages that a device has not y
 );
 CREATE INDEX to_device_created ON to_device (created_ts);
 
+CREATE TABLE received_messages (             -- messages to devices that other servers have sent, so that each counts once
+    origin      text   NOT NULL,
+    message_id  text   NOT NULL,
+    created_ts  bigint NOT NULL,
+    PRIMARY KEY (origin, message_id)
+);
+CREATE INDEX received_messages_created ON received_messages (created_ts);
+
 CREATE TABLE device_transactions (           -- answers to PUTs other than room events, so that a repeat gets the first answer
     device    bigint NOT NULL REFERENCES devices ON DELETE CASCADE,
     path      text   NOT NULL,

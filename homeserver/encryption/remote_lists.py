@@ -15,19 +15,20 @@ from twisted.internet.defer import Deferred
 from homeserver.core import canonical_json
 from homeserver.core.canonical_json import JsonObject, JsonValue, NotCanonical
 from homeserver.core.device_keys import MASTER, SELF_SIGNING, BadKeys, check_user_key
+from homeserver.core.ids import ServerName
 from homeserver.encryption.local_keys import FoundKeys, add_user_keys
 from homeserver.encryption.remote import RemoteKeys, RemoteKeysFailed
-from homeserver.rooms.memberships import Memberships
 from homeserver.runtime.clock import Clock
-from homeserver.runtime.log import Writer
+from homeserver.runtime.log import Ring, Writer
 from homeserver.runtime.lru import Lru
 from homeserver.runtime.tasks import Tasks
 from storage import cross_signing as cross_signing_table
+from storage import memberships as membership_table
 from storage import remote_devices as remote_table
 from storage.cross_signing import CrossSigningKey
 from storage.database import Cursor, Database
 from storage.remote_devices import RemoteList
-from storage.rows import DeviceListRow
+from storage.rows import DeviceListRow, Entry, EventRow, MemberChange
 from storage.statements import Statements
 
 RESYNC_EVERY_S: Final = 30.0
@@ -48,20 +49,22 @@ class RemoteLists:
         self,
         database: Database,
         writer: Writer,
-        memberships: Memberships,
+        ring: Ring,
         remote: RemoteKeys,
         tasks: Tasks,
         clock: Clock,
+        server_name: ServerName,
     ) -> None:
         self._database = database
         self._writer = writer
-        self._memberships = memberships
         self._remote = remote
         self._tasks = tasks
         self._clock = clock
         self._reading: dict[str, list[Deferred[None]]] = {}
         self._paused: Lru[str, tuple[float, float]] = Lru(MOST_PAUSED)
         """User → when they may be asked for again, and the pause until then, in seconds."""
+        self._server_name = server_name
+        ring.subscribe(self._published)
 
     # Readers
 
@@ -75,7 +78,7 @@ class RemoteLists:
 
     async def begin(self, user_id: str, devices: Sequence[str], found: FoundKeys) -> bool:
         """Read a user's list and follow it from now on; False if no room of ours has them. Raises RemoteKeysFailed."""
-        if not (await self._memberships.of_user(user_id)).joined:
+        if not await self._is_near(user_id):
             return False
         await self._read_anew(user_id)
         await self.read({user_id: devices}, found)
@@ -100,7 +103,7 @@ class RemoteLists:
         entry = DeviceListRow(user_id, device_id)
         if known is None:
             # Nobody has asked for this list: readers hear that it changed, and it is read when they ask.
-            if (await self._memberships.of_user(user_id)).joined:
+            if await self._is_near(user_id):
                 await self._writer.append([entry])
             return
         if known.stream_id is not None and stream_id <= known.stream_id and not known.is_stale:
@@ -129,14 +132,38 @@ class RemoteLists:
         if not isinstance(user_id, str) or not user_id.endswith(f":{origin}"):
             log.info("a signing key update makes no sense", origin=origin)
             return
-        if not (await self._memberships.of_user(user_id)).joined:
+        if not await self._is_near(user_id):
             return
         keys = _user_keys(user_id, content)
         await self._writer.append([DeviceListRow(user_id)], also=[lambda tx: _put_user_keys(tx, keys)])
 
-    async def left(self, user_ids: Sequence[str]) -> None:
-        """No room of ours has these users any more: what we keep of them is not kept up to date from now on."""
-        await self._database.write(remote_table.forget, user_ids)
+    # Who is followed
+
+    async def start(self) -> None:
+        """Forget those who left while nobody looked. To be called before requests are answered."""
+        await self._database.write(remote_table.forget_strangers, self._server_name, None)
+
+    def _published(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if isinstance(entry, EventRow) and any(change.membership != "join" for change in entry.members):
+                gone = [change for change in entry.members if change.membership != "join"]
+                self._tasks.start("forget device lists", self._forget_strangers(entry.room, gone))
+
+    async def _forget_strangers(self, room: int, gone: Sequence[MemberChange]) -> None:
+        """Somebody left a room: with them, or with the last of ours in it, some may be in no room with us any more."""
+        if any(change.is_local for change in gone):
+            left = await self._database.read(membership_table.joined_of_server, room, self._server_name)
+            if not left:
+                here = await self._database.read(membership_table.members, room, ("join",))
+                await self._database.write(
+                    remote_table.forget_strangers, self._server_name, [user_id for user_id, _, _ in here]
+                )
+        remote = [change.user_id for change in gone if not change.is_local]
+        if remote:
+            await self._database.write(remote_table.forget_strangers, self._server_name, remote)
+
+    async def _is_near(self, user_id: str) -> bool:
+        return await self._database.read(remote_table.is_near, user_id, self._server_name)
 
     # Reading anew
 

@@ -5,7 +5,7 @@ Specification: client-server API, POST /keys/signatures/upload; "Key and signatu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
 from homeserver.core import canonical_json
@@ -86,22 +86,22 @@ class SignatureUploads:
             answer = found["master_keys"]
             masters = answer if isinstance(answer, dict) else {}
         # In a database thread, where checking signatures holds nobody up.
-        verified = await self._database.read(_verify, user_id, uploaded, masters)
+        verified, devices = await self._database.read(_verify, user_id, uploaded, masters)
         signatures = verified.signatures
         if signatures:
             # All others may see signatures on own keys; those on keys of others are for the signer alone.
             others = frozenset(each.user_id for each in signatures) - {user_id}
             entries: list[Entry] = [SignedOthersRow(user_id, others)] if others else []
-            if any(each.user_id == user_id for each in signatures):
-                entries.append(DeviceListRow(user_id))
+            own = {each.key_id for each in signatures if each.user_id == user_id}
+            entries += [DeviceListRow(user_id, key_id if key_id in devices else None) for key_id in sorted(own)]
             await self._writer.append(
                 entries, also=[lambda tx: cross_signing_table.put_signatures(tx, signatures, entries[0].position)]
             )
         return verified.failures
 
 
-def _verify(tx: Cursor, user_id: str, uploaded: Uploaded, masters: JsonObject) -> Verified:
-    """Check each signature against the key as we have it, and against the key that made it."""
+def _verify(tx: Cursor, user_id: str, uploaded: Uploaded, masters: JsonObject) -> tuple[Verified, Container[str]]:
+    """Check each signature against the key as we have it, and against the key that made it; the user's device ids."""
     verified = Verified()
     own = {key.usage: key for key in cross_signing_table.keys_of(tx, [user_id])}
     devices = {
@@ -126,7 +126,7 @@ def _verify(tx: Cursor, user_id: str, uploaded: Uploaded, masters: JsonObject) -
                     verified.signatures += _on_master(user_id, target, key_id, value, own, known_masters)
             except Unusable as error:
                 verified.fail(target, key_id, error)
-    return verified
+    return verified, devices.keys()
 
 
 def _on_own(

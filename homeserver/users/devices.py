@@ -73,7 +73,7 @@ class Devices:
             known = await self._database.write(device_table.rename, who.user_id, device_id, display_name)
         if known:
             if display_name is not None:
-                await self._writer.append([DeviceListRow(who.user_id)])
+                await self._writer.append([DeviceListRow(who.user_id, device_id)])
         elif who.appservice_id is not None and len(device_id) <= MAX_NAME:
             await self._database.write(device_table.put, who.user_id, device_id, display_name, self._clock.now_ms())
         else:
@@ -86,7 +86,8 @@ class Devices:
         wanted = set(device_ids)
         session = await self._credentials.confirm(who, auth, f"delete devices {' '.join(sorted(wanted))}")
         devices = await self._database.read(device_table.of_user, who.user_id)
-        await self._sessions.delete_devices(who.user_id, [each.device for each in devices if each.device_id in wanted])
+        gone = {each.device: each.device_id for each in devices if each.device_id in wanted}
+        await self._sessions.delete_devices(who.user_id, gone)
         self._credentials.done(session)
 
     def _shown(self, device: Device) -> DeviceAnswer:

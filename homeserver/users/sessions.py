@@ -5,7 +5,7 @@ Specification: client-server API, "Relationship between access tokens and device
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -127,19 +127,20 @@ class Sessions:
 
     async def log_out(self, who: Requester) -> None:
         """End the session that asks; its device goes with it. POST /logout."""
-        await self.delete_devices(who.user_id, [who.device_number])
+        await self.delete_devices(who.user_id, {who.device_number: who.device_id})
 
     async def log_out_everywhere(self, user_id: str, *, but: int | None = None) -> None:
         """Delete all devices of a user, or all but one. POST /logout/all."""
         devices = await self._database.read(device_table.of_user, user_id)
-        await self.delete_devices(user_id, [each.device for each in devices if each.device != but])
+        await self.delete_devices(user_id, {each.device: each.device_id for each in devices if each.device != but})
 
-    async def delete_devices(self, user_id: str, devices: Sequence[int]) -> None:
-        """Delete devices with everything that is theirs; others learn that the user's list of devices changed."""
+    async def delete_devices(self, user_id: str, devices: Mapping[int, str | None]) -> None:
+        """Delete devices, by number and id, with all that is theirs; others learn that the user's devices changed."""
         if devices:
-            entry = DeviceListRow(user_id)
-            committed = self._writer.append([entry], also=[lambda tx: device_table.delete(tx, devices)])
-            self._leaving[entry] = devices
+            numbers = list(devices)
+            entries = [DeviceListRow(user_id, device_id) for device_id in devices.values()]
+            committed = self._writer.append(entries, also=[lambda tx: device_table.delete(tx, numbers)])
+            self._leaving[entries[-1]] = numbers
             await committed
 
     def _published(self, entries: Sequence[Entry]) -> None:

@@ -16,6 +16,7 @@ from homeserver.runtime.log import Ring
 from homeserver.runtime.lru import Lru
 from homeserver.runtime.tasks import Tasks
 from storage import device_transactions as transaction_table
+from storage import received_messages as received_table
 from storage import to_device as to_device_table
 from storage.database import Database
 from storage.rows import Entry, ToDeviceRow
@@ -24,6 +25,8 @@ EVERY_S: Final = 600.0
 AT_ONCE: Final = 1_000
 TRANSACTIONS_KEPT_MS: Final = 7 * 24 * 3_600_000
 """A client that repeats a request does so sooner."""
+RECEIVED_KEPT_MS: Final = 30 * 24 * 3_600_000
+"""Other servers repeat a transaction for as long as we do not answer it."""
 MOST_DEVICES: Final = 50_000
 
 log: Final = structlog.get_logger("homeserver.users")
@@ -59,6 +62,8 @@ class ToDeviceUpkeep:
                 break
         if dropped:
             log.info("messages to devices were dropped, as nobody fetched them in time", messages=dropped)
+        while await self._database.write(received_table.delete_older, now_ms - RECEIVED_KEPT_MS, AT_ONCE) == AT_ONCE:
+            pass
         while (
             await self._database.write(transaction_table.delete_older, now_ms - TRANSACTIONS_KEPT_MS, AT_ONCE)
             == AT_ONCE

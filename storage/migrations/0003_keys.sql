@@ -7,6 +7,14 @@ ALTER TABLE to_device ADD COLUMN created_ts bigint NOT NULL
 CREATE INDEX device_transactions_created ON device_transactions (created_ts);
 CREATE INDEX to_device_created ON to_device (created_ts);
 
+CREATE TABLE received_messages (
+    origin      text   NOT NULL,
+    message_id  text   NOT NULL,
+    created_ts  bigint NOT NULL,
+    PRIMARY KEY (origin, message_id)
+);
+CREATE INDEX received_messages_created ON received_messages (created_ts);
+
 CREATE TABLE device_keys (
     device  bigint PRIMARY KEY REFERENCES devices ON DELETE CASCADE,
     json    bytea  NOT NULL
