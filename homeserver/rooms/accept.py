@@ -217,7 +217,7 @@ class Accepter:
         for event_id, outcome in refused:
             log.info(
                 f"an event was {outcome.fate}",
-                event=event_id,
+                event_id=event_id,
                 room=room_id,
                 origin=origin,
                 rule=outcome.rule,

@@ -124,8 +124,8 @@ class GapFiller:
             missing = await self._missing(pool)
             if len(pool) == size:
                 break
-        claims = await self._claims(server, room, missing)
-        steps = [*claims.values(), *(Step(event) for event in in_order(pool.values(), by_prev=True))]
+        claims = await self._claims(server, room, pool, missing)
+        steps = [Step(event, claims.get(event.event_id)) for event in in_order(pool.values(), by_prev=True)]
         return Filling(await self._outliers(server, room, steps), steps)
 
     async def history(self, server: str, room: RoomOfEvents, start: Sequence[str], limit: int) -> Filling:
@@ -155,23 +155,37 @@ class GapFiller:
         followed = {event_id for event in pool.values() for event_id in event.prev_events}
         return await self._holdings.lacking(followed - pool.keys())
 
-    async def _claims(self, server: str, room: RoomOfEvents, missing: Collection[EventId]) -> dict[EventId, Step]:
-        """The events that end the known part of the gap, with the states before them."""
-        wanted = sorted(missing)[:MOST_CLAIMS]
-        if not wanted:
-            return {}
+    async def _claims(
+        self, server: str, room: RoomOfEvents, pool: dict[EventId, Event], missing: Collection[EventId]
+    ) -> dict[EventId, Sequence[EventId]]:
+        """States before the events that end the gap. These join the pool.
+
+        An event that follows also what we know is gone below, as far as there is patience: the state before it follows
+        from what is claimed further down. What is claimed of it itself is only resolved with what we know.
+        """
+        claims: dict[EventId, Sequence[EventId]] = {}
+        waiting, asked = sorted(missing), 0
+        while waiting and asked < MOST_CLAIMS:
+            below: set[EventId] = set()
+            for event in await self._ends(server, room, waiting[: MOST_CLAIMS - asked]):
+                asked += 1
+                pool[event.event_id] = event
+                lacking = await self._holdings.lacking(set(event.prev_events) - pool.keys())
+                if lacking and lacking != set(event.prev_events) and asked + len(lacking) < MOST_CLAIMS:
+                    below |= lacking
+                elif lacking:
+                    try:
+                        claims[event.event_id] = (await self._peers.state_ids(server, room, event.event_id)).state
+                    except PeerFailed:
+                        continue
+            waiting = sorted(below - pool.keys())
+        return claims
+
+    async def _ends(self, server: str, room: RoomOfEvents, wanted: Sequence[EventId]) -> list[Event]:
+        """Events that we have without their state, or that the server has."""
         absent = await self._holdings.absent(wanted)
         events = await self._holdings.events([event_id for event_id in wanted if event_id not in absent])
-        if absent:
-            events += await self._peers.events(server, room, sorted(absent))
-        claims: dict[EventId, Step] = {}
-        for event in events:
-            try:
-                state = await self._peers.state_ids(server, room, event.event_id)
-            except PeerFailed:
-                continue
-            claims[event.event_id] = Step(event, state.state)
-        return claims
+        return events + await self._peers.events(server, room, sorted(absent)) if absent else events
 
     async def _outliers(self, server: str, room: RoomOfEvents, steps: Sequence[Step]) -> list[Event]:
         """The events that the steps lean on and that we lack, with their own auth chains."""

@@ -71,7 +71,10 @@ class RemotePeers:
             answers = await gatherResults(
                 [Deferred.fromCoroutine(self._event(server, event_id)) for event_id in asked], consumeErrors=True
             )
-            pdus = [pdu for pdu in answers if pdu is not None]
+            failures = [each for each in answers if isinstance(each, PeerFailed)]
+            if len(failures) == len(asked):
+                raise failures[0]
+            pdus = [pdu for pdu in answers if not isinstance(pdu, PeerFailed)]
             events = {event.event_id: event for event in await read_all(pdus, room, self._verifier)}
             # Other events than those asked for are nothing that we want.
             found += [events[EventId(event_id)] for event_id in asked if event_id in events]
@@ -104,13 +107,13 @@ class RemotePeers:
             return None
         return EventId(event_id), at
 
-    async def _event(self, server: str, event_id: str) -> JsonValue:
+    async def _event(self, server: str, event_id: str) -> JsonValue | PeerFailed:
         try:
             answer = await self._client.get(server, path(_V1 + "event/{}", event_id), timeout_s=TIMEOUT_S)
         except RemoteRefused:
             return None
         except RemoteError as error:
-            raise PeerFailed(str(error)) from error
+            return PeerFailed(str(error))
         pdus = answer.get("pdus")
         return pdus[0] if isinstance(pdus, list) and pdus else None
 
