@@ -44,9 +44,9 @@ def stale(tx: Cursor, after: str, limit: int) -> list[str]:
     return [user_id for (user_id,) in tx.fetchall()]
 
 
-def replace(tx: Statements, user_id: str, stream_id: int | None, devices: Mapping[str, bytes]) -> None:
+def replace(tx: Statements, user_id: str, stream_id: int, devices: Mapping[str, bytes], *, is_stale: bool) -> None:
     """Keep a whole list as it was read just now."""
-    note(tx, user_id, stream_id, is_stale=False)
+    note(tx, user_id, stream_id, is_stale=is_stale)
     tx.execute("DELETE FROM remote_devices WHERE user_id = %s AND device_id <> ALL(%s)", (user_id, list(devices)))
     for device_id, json in devices.items():
         put_device(tx, user_id, device_id, json)

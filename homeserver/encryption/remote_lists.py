@@ -22,6 +22,7 @@ from homeserver.runtime.clock import Clock
 from homeserver.runtime.log import Ring, Writer
 from homeserver.runtime.lru import Lru
 from homeserver.runtime.tasks import Tasks
+from homeserver.runtime.turns import Turns
 from storage import cross_signing as cross_signing_table
 from storage import memberships as membership_table
 from storage import remote_devices as remote_table
@@ -33,6 +34,8 @@ from storage.statements import Statements
 
 RESYNC_EVERY_S: Final = 30.0
 PAGE: Final = 100
+MOST_READS: Final = 3
+"""How often a list is read at once that changes while it is read."""
 FIRST_PAUSE_S: Final = 30.0
 LONGEST_PAUSE_S: Final = 3600.0
 MOST_PAUSED: Final = 10_000
@@ -63,6 +66,9 @@ class RemoteLists:
         self._reading: dict[str, list[Deferred[None]]] = {}
         self._paused: Lru[str, tuple[float, float]] = Lru(MOST_PAUSED)
         """User → when they may be asked for again, and the pause until then, in seconds."""
+        self._heard: dict[str, int] = {}
+        """Newest stream_id that came while the list of a user was being read."""
+        self._turns: Turns[str] = Turns()
         self._server_name = server_name
         ring.subscribe(self._published)
 
@@ -99,6 +105,16 @@ class RemoteLists:
         ):
             log.info("a device list update makes no sense", origin=origin)
             return
+        if user_id in self._reading:
+            # What is being read may have been written down before this.
+            self._heard[user_id] = max(stream_id, self._heard.get(user_id, stream_id))
+        async with self._turns.at(user_id):
+            await self._apply(user_id, device_id, stream_id, previous, content)
+
+    async def _apply(
+        self, user_id: str, device_id: str, stream_id: int, previous: Sequence[JsonValue], content: JsonObject
+    ) -> None:
+        """Apply a change to the list that we keep, if it is the next one; else the list is to be read anew."""
         known = (await self._database.read(remote_table.lists_of, [user_id])).get(user_id)
         entry = DeviceListRow(user_id, device_id)
         if known is None:
@@ -195,8 +211,13 @@ class RemoteLists:
         waiting = self._reading[user_id] = []
         failed: RemoteKeysFailed | None = None
         try:
-            answer = await self._remote.devices(user_id)
-            await self._keep(user_id, answer)
+            for _ in range(MOST_READS):
+                answer = await self._remote.devices(user_id)
+                heard = self._heard.pop(user_id, 0)
+                async with self._turns.at(user_id):
+                    is_current = await self._keep(user_id, answer, heard)
+                if is_current:
+                    break
             self._paused.discard(user_id)
         except RemoteKeysFailed as error:
             pause_s = min(max(FIRST_PAUSE_S, pause_s * 2), LONGEST_PAUSE_S)
@@ -205,13 +226,15 @@ class RemoteLists:
             raise
         finally:
             del self._reading[user_id]
+            self._heard.pop(user_id, None)
             for turn in waiting:
                 if failed is None:
                     turn.callback(None)
                 else:
                     turn.errback(failed)
 
-    async def _keep(self, user_id: str, answer: JsonObject) -> None:
+    async def _keep(self, user_id: str, answer: JsonObject, heard: int) -> bool:
+        """Keep a list; False if there was news of something newer in the meantime."""
         stream_id, devices = answer.get("stream_id"), answer.get("devices")
         if not isinstance(devices, list) or not isinstance(stream_id, int) or answer.get("user_id", user_id) != user_id:
             raise RemoteKeysFailed("The other server's list of devices makes no sense.")
@@ -224,10 +247,11 @@ class RemoteLists:
         keys = _user_keys(user_id, answer)
 
         def change(tx: Statements) -> None:
-            remote_table.replace(tx, user_id, stream_id, kept)
+            remote_table.replace(tx, user_id, stream_id, kept, is_stale=heard > stream_id)
             _put_user_keys(tx, keys)
 
         await self._writer.append([DeviceListRow(user_id)], also=[change])
+        return heard <= stream_id
 
 
 def _follows(known: RemoteList, previous: Sequence[JsonValue]) -> bool:
