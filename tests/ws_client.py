@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import socket
@@ -61,7 +62,7 @@ class Stream:
         self._last_id += 1
         self.send({"op": op, "id": self._last_id, **members})
         while True:
-            frame = self._frame()
+            frame = self.frame()
             if frame.get("id") == self._last_id:
                 return frame
             assert "id" not in frame, f"an answer to nobody: {frame}"
@@ -71,13 +72,17 @@ class Stream:
         """The next delta."""
         if self._deltas:
             return self._deltas.popleft()
-        frame = self._frame()
+        frame = self.frame()
         assert "id" not in frame, f"an answer to nobody: {frame}"
         return frame
 
     def send(self, message: Json) -> None:
         """Send one object, expecting nothing."""
-        self._send_frame(TEXT, json.dumps(message).encode())
+        self.send_text(json.dumps(message).encode())
+
+    def send_text(self, message: bytes) -> None:
+        """Send a text message, whatever it is."""
+        self._send_frame(TEXT, message)
 
     def says_farewell(self, code: int = 1000) -> None:
         """Begin to close, as one should; the server's answer raises StreamClosed."""
@@ -93,7 +98,8 @@ class Stream:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _frame(self) -> Json:
+    def frame(self) -> Json:
+        """The next object, answer or delta."""
         message = b""
         while True:
             first, second = self._take(2)
@@ -121,7 +127,10 @@ class Stream:
         return found
 
     def _receive(self) -> None:
-        more = self._socket.recv(1 << 16)
+        try:
+            more = self._socket.recv(1 << 16)
+        except ConnectionError as problem:
+            raise StreamClosed(None, str(problem)) from None
         if not more:
             raise StreamClosed(None, "no farewell")
         self._received += more
@@ -135,5 +144,7 @@ class Stream:
         else:
             head = struct.pack(">BBQ", 0x80 | opcode, 0x80 | 127, length)
         mask = os.urandom(4)
-        masked = bytes(byte ^ mask[index & 3] for index, byte in enumerate(payload))
-        self._socket.sendall(head + mask + masked)
+        pad = int.from_bytes((mask * (length // 4 + 1))[:length], "big")
+        masked = (int.from_bytes(payload, "big") ^ pad).to_bytes(length, "big")
+        with contextlib.suppress(ConnectionError):  # the reason why it was closed is still to be read
+            self._socket.sendall(head + mask + masked)
