@@ -11,6 +11,7 @@ from client_api import (
     dehydrated,
     devices,
     directory,
+    explain,
     filters,
     key_backup,
     key_changes,
@@ -46,6 +47,7 @@ from client_api import (
 )
 from homeserver.encryption_parts import Encryption
 from homeserver.parts import Accounting, Foundations, RoomCore, RoomServices, Syncing
+from homeserver.rooms.explain import Explanations
 from homeserver.web import operations
 from homeserver.web.operations import Operations
 from homeserver.web.plan import BoundEndpoint, bind
@@ -66,6 +68,7 @@ def all_doors(
         await base.database.read(_ask)
 
     yield from bind(operations.ENDPOINTS, Operations(base.metrics, database_answers))
+    yield from bind(explain.ENDPOINTS, Explanations(base.database, base.local_secret))
     yield from _user_doors(users)
     yield from _room_doors(rooms, services)
     yield from _key_doors(encryption)

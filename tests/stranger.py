@@ -1,7 +1,7 @@
-"""Another homeserver, played by a test: it answers over TLS as the test says, and sends what the test wants, true or not.
+"""Another homeserver, played by a test: it answers over TLS as the test says, and sends what the test wants.
 
-It has nothing of Myelin but the core, which builds and signs its events. `Stranger.joins` brings one of its users into a
-room of a real server; after that it may send whatever it likes.
+It has nothing of Myelin but the core, which builds and signs its events. `Stranger.joins` brings one of its users into
+a room of a real server; after that it may send whatever it likes, true or not.
 """
 
 from __future__ import annotations

@@ -42,6 +42,10 @@ def command(name: str) -> Command:
         from homeserver.cli.accounts import register_user
 
         return register_user
+    if name == "explain":
+        from homeserver.cli.explaining import explain
+
+        return explain
     if name in ("test", "bench"):
         from homeserver.cli import developing
 

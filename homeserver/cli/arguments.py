@@ -45,6 +45,9 @@ def parser() -> argparse.ArgumentParser:
     register.add_argument("--admin", action="store_true", help="the account may administer the server")
     register.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
 
+    explain = _command(commands, "explain", "say what became of an event, and which rule decided")
+    explain.add_argument("event_id", metavar="EVENT_ID", help="as it is written in the room or in the log")
+
     config = _command(commands, "config", "look at the config")
     config.add_argument(
         "what",

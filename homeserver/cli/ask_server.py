@@ -43,7 +43,12 @@ def address(listener: Listener) -> str:
 
 
 def ask(
-    listener: Listener, method: str, path: str, body: dict[str, Any] | None = None, timeout_seconds: float = 10.0
+    listener: Listener,
+    method: str,
+    path: str,
+    body: dict[str, Any] | None = None,
+    timeout_seconds: float = 10.0,
+    token: str | None = None,
 ) -> Answer:
     """One request; OSError or HTTPException where nobody answers."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listener.bind, listener.bind)
@@ -58,6 +63,8 @@ def ask(
         connection = http.client.HTTPConnection(host, listener.port, timeout=timeout_seconds)
     try:
         headers = {"Content-Type": "application/json"} if body is not None else {}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
         connection.request(method, path, json.dumps(body) if body is not None else None, headers)
         response = connection.getresponse()
         return Answer(response.status, response.read())

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from homeserver.core import hashes
+from homeserver.core.canonical_json import JsonObject
 from homeserver.core.event import Event
 from tests.cast import Actor
 from tests.federated import Federated, TestAuthority
@@ -85,7 +86,7 @@ def test_an_event_whose_content_was_changed_is_taken_in_its_redacted_form(
 def test_what_the_rules_forbid_is_rejected_and_what_follows_it_is_taken(server: Federated, stranger: Stranger) -> None:
     romeo, room, seen = visit(server, stranger)
     juliet = stranger.user("juliet")
-    levels = {**seen.state["m.room.power_levels", ""].content, "users": {juliet: 100}}
+    levels: JsonObject = {**seen.state["m.room.power_levels", ""].content, "users": {juliet: 100}}
     grab = seen.build(juliet, "m.room.power_levels", levels, "")
     results = seen.sends(grab)
     assert results[grab.event_id]["error"].startswith("Rejected")
@@ -177,7 +178,7 @@ def test_a_claimed_state_gives_nobody_power(server: Federated, stranger: Strange
     romeo, room, seen = visit(server, stranger)
     juliet = stranger.user("juliet")
     honest = dict(seen.state)
-    levels = {**honest["m.room.power_levels", ""].content, "users": {juliet: 100}}
+    levels: JsonObject = {**honest["m.room.power_levels", ""].content, "users": {juliet: 100}}
     grab = seen.build(juliet, "m.room.power_levels", levels, "")
     seen.events[grab.event_id] = grab
     unknown = seen.says(juliet, "nobody has this")
@@ -304,7 +305,7 @@ def test_what_was_said_before_a_server_came_is_told_without_content_where_the_ro
     open_now = romeo.says(room, "open")
     assert stranger.reads(server.server_name, "event", secret)[0] == 404
     _, back = stranger.reads(server.server_name, "backfill", room, v=open_now, limit="10")
-    told = {hashes.event_id_of(pdu, seen.rules): pdu["content"] for pdu in back["pdus"]}
+    told: dict[str, Json] = {hashes.event_id_of(pdu, seen.rules): pdu["content"] for pdu in back["pdus"]}
     assert told[secret] == {}
     assert told[open_now]["body"] == "open"
 
