@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("client_api", "federation.inbound"),
     ("homeserver.parts",),
-    ("homeserver.encryption_parts", "homeserver.transport_parts"),
+    ("homeserver.encryption_parts", "homeserver.receiving_parts", "homeserver.transport_parts"),
     ("homeserver.federation_parts",),
     ("homeserver.doors", "homeserver.federation_doors"),
     ("homeserver.app",),
