@@ -216,7 +216,8 @@ def test_what_makes_no_sense_changes_nothing(fresh_database: FreshDatabase) -> N
         told = len(verona.told)
         good: JsonObject = {"user_id": BENVOLIO, "device_id": "X", "stream_id": 2, "prev_id": [1], "keys": keys_of("X")}
         bad: list[JsonObject] = [{"user_id": JULIET}, {"stream_id": "2"}, {"device_id": 1}, {"prev_id": 1}]
-        for each in [*bad, {"stream_id": 1}]:
+        bad.append({"stream_id": 1})
+        for each in bad:
             await verona.lists.device_changed(MANTUA, {**good, **each})
         await verona.lists.device_changed("other.example", good)
         assert await verona.kept() == ["ONE"]
