@@ -21,7 +21,7 @@ from homeserver.users.presence import Presence
 from homeserver.users.presence_records import Record, Records
 
 MOST_AT_START: Final = 500
-"""Users in an answer that tells of all who are there: those who were active last."""
+"""Of all who are there, or are in rooms that the reader has come into, an answer tells of so many."""
 
 _encode = msgspec.json.encode
 
@@ -41,7 +41,8 @@ class PresencePart:
             return b"[]"
         own = await self._presence.known(reader.user_id)
         others = [each for each in self._records.there if each is not own]
-        return self._encoded(reader, await self._seen(reader, joined, [own, *others] if own is not None else others))
+        seen = await self._seen(reader, joined, [own, *others] if own is not None else others)
+        return self._encoded(reader, _active_last(seen, reader.user_id))
 
     async def news(self, reader: Reader, joined: Set[int], changes: Changes, since: int) -> bytes:
         """Whose presence changed, and who is there of those whom the reader has newly met. `[]` if nobody is."""
@@ -58,7 +59,8 @@ class PresencePart:
         entered = {change.room for change in changes.memberships if change.membership == "join"} & joined
         if entered:
             others = [each for each in self._records.there if each.user_id not in told]
-            told |= {each.user_id: each for each in await self._in_rooms(others, entered)}
+            met = _active_last(await self._in_rooms(others, entered), reader.user_id)
+            told |= {each.user_id: each for each in met}
             if reader.user_id not in changes.presence:
                 told.pop(reader.user_id, None)
         return self._encoded(reader, await self._seen(reader, joined, list(told.values())))
@@ -91,10 +93,28 @@ class PresencePart:
         return found
 
     def _encoded(self, reader: Reader, records: list[Record]) -> bytes:
-        limit = reader.filter.presence.limit_or(MOST_AT_START, MOST_AT_START)
-        if len(records) > limit:
-            records = nlargest(limit, records, key=lambda each: (each.user_id == reader.user_id, each.active_s or 0.0))
+        limit = reader.filter.presence.limit
+        if limit is not None:
+            records = _active_last(records, reader.user_id, limit)
         now_s = self._clock.monotonic_s()
-        return json_array(
-            _encode({"type": "m.presence", "sender": each.user_id, "content": each.content(now_s)}) for each in records
-        )
+        return json_array(_event(each, now_s) for each in records)
+
+
+def _active_last(records: list[Record], first: str, most: int = MOST_AT_START) -> list[Record]:
+    """Not more than so many: those who were active last, after one who comes first."""
+    if len(records) <= most:
+        return records
+    return nlargest(most, records, key=lambda each: (each.user_id == first, each.active_s or 0.0))
+
+
+def _event(record: Record, now_s: float) -> bytes:
+    """The m.presence event; all of it but the time is the same for everybody until the presence changes."""
+    start = record.encoded
+    if start is None:
+        content = record.content(now_s)
+        content.pop("last_active_ago", None)
+        event = {"type": "m.presence", "sender": record.user_id, "content": content}
+        start = record.encoded = _encode(event)[:-2]
+    if record.active_s is None:
+        return start + b"}}"
+    return start + b',"last_active_ago":%d}}' % max(0, int((now_s - record.active_s) * 1000))

@@ -40,6 +40,7 @@ class Record:
         "announced_s",
         "currently_active",
         "devices",
+        "encoded",
         "is_local",
         "is_read",
         "position",
@@ -65,6 +66,8 @@ class Record:
         """Presence and status message as others have them."""
         self.position = 0
         """Where in the log the last change was told."""
+        self.encoded: bytes | None = None
+        """The start of the event for clients, kept by those who make it."""
         self.announced_s = 0.0
         """When other servers were last told of the user; of their own users, when we last heard of them."""
 
@@ -120,6 +123,7 @@ class Records:
 
     def changed(self, record: Record) -> None:
         """Its presence or message is another: to be written."""
+        record.encoded = None
         if record.presence == OFFLINE:
             self._there.pop(record.user_id, None)
         else:
@@ -183,6 +187,7 @@ class Records:
         if record.is_read:
             return
         record.status_msg = row.status_msg
+        record.encoded = None
         record.told = (record.told[0], row.status_msg)
         if record.active_s is None:
             record.active_s = self._clock.monotonic_s() - (self._clock.now_ms() - row.last_active_ts) / 1000
