@@ -77,6 +77,9 @@ class Placer:
         self._fresh = {}
         found = self.find((event.event_id, *event.prev_events, *event.auth_events))
         known = found[event.event_id]
+        if known is not None and known.room != self.room.room.number:
+            # Where senders choose the ids, one may choose that of an event of another room.
+            raise Unplaceable(event, (), ())
         if known is not None and self.root_before(known) is not None:
             return Placed(known, Verdict(known.status), is_new=False)
         prev = {event_id: found[event_id] for event_id in event.prev_events}
@@ -105,6 +108,8 @@ class Placer:
         self._fresh = {}
         found = self.find((event.event_id, *event.auth_events))
         known = found[event.event_id]
+        if known is not None and known.room != self.room.room.number:
+            raise Unplaceable(event, (), ())
         if known is not None:
             return Placed(known, Verdict(known.status), is_new=False)
         absent = [event_id for event_id in event.auth_events if found[event_id] is None]

@@ -86,7 +86,7 @@ def test_what_was_taken_outlives_a_kill(make_federated: MakeFederated, stranger:
     heard = romeo.syncs_until(since, lambda seen: messages[-1].event_id in seen.timeline(room))
     assert heard.timeline(room).bodies == ["0", "1", "2"]
     assert stranger.sends(server.server_name, [messages[-1]], txn_id="only") == first
-    assert romeo.whole_history(room).bodies == ["0", "1", "2"]
+    assert romeo.whole_history(room).bodies == ["2", "1", "0"]
 
 
 def test_history_from_before_the_join_is_read_from_the_other_server(
