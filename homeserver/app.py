@@ -32,10 +32,12 @@ from homeserver.parts import (
 )
 from homeserver.rooms.backfill import NoOlderHistory
 from homeserver.rooms.elsewhere import Nowhere
+from homeserver.rooms.remote_lists import FederatedLists
 from homeserver.runtime.log import AppendFailed
 from homeserver.sync.account_data_part import AccountDataPart
 from homeserver.transport_parts import make_transport
 from homeserver.users.presence import Presence
+from homeserver.users.remote_profiles import FederatedProfiles
 from homeserver.users.rooms_of_user import RoomsOfUser
 from homeserver.users.sightings import FLUSH_EVERY_S
 from homeserver.web.access import AccessControl
@@ -71,15 +73,16 @@ class Server:
         base = self._base = await lay_foundations(self._settings, self._folder, dsn, self._reactor)
         limiter = Limiter(base.clock, enabled=self._settings.rate_limits.enabled)
         rooms = make_room_core(base)
-        users = self._users = make_accounting(base, limiter)
+        transport = make_transport(base) if self._settings.federation.enabled else None
+        remote_profiles = None if transport is None else FederatedProfiles(transport.queries)
+        users = self._users = make_accounting(base, limiter, remote_profiles)
         account_data = AccountDataPart(base.database, base.ring, users.push_rules)
-        federating = None
-        if self._settings.federation.enabled:
-            federating = make_federating(base, rooms, make_transport(base))
+        federating = None if transport is None else make_federating(base, rooms, transport)
         elsewhere = Nowhere() if federating is None else federating.elsewhere
         older = NoOlderHistory() if federating is None else federating.backfill
-        services = make_room_services(base, rooms, users, account_data, elsewhere, older)
-        remote_keys = NoRemoteKeys() if federating is None else FederatedKeys(federating.transport.queries, base.clock)
+        remote_lists = None if transport is None else FederatedLists(transport.queries)
+        services = make_room_services(base, rooms, users, account_data, elsewhere, older, remote_lists)
+        remote_keys = NoRemoteKeys() if transport is None else FederatedKeys(transport.queries, base.clock)
         encryption = make_encryption(base, users, remote_keys)
         await encryption.remote_lists.start()
         syncing = make_syncing(base, rooms, users, services, account_data, encryption.key_counts, limiter)
@@ -95,9 +98,8 @@ class Server:
         doors = list(all_doors(base, rooms, users, services, encryption, syncing))
         verify_server = None
         if federating is not None:
-            doors += federation_doors(
-                base, users, services, federating, make_answering(base, rooms, services, federating)
-            )
+            answering = make_answering(base, rooms, services, encryption, federating)
+            doors += federation_doors(base, users, services, federating, answering)
             transport = federating.transport
             verify_server = SignedRequests(base.server_name, transport.ring, transport.destinations)
             await federating.start(base)

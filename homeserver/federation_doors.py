@@ -17,6 +17,7 @@ from federation.inbound import (
     public_rooms,
     state,
     transactions,
+    user_keys,
     version,
 )
 from federation.inbound.keys import Keys
@@ -40,6 +41,7 @@ def federation_doors(
     yield from bind(directory.ENDPOINTS, services.directory)
     yield from bind(public_rooms.ENDPOINTS, services.public_list)
     yield from bind(hierarchy.ENDPOINTS, answering.previews)
+    yield from bind(user_keys.ENDPOINTS, answering.keys)
     receiving = federating.receiving
     yield from bind(transactions.ENDPOINTS, receiving.transactions)
     yield from bind(events.ENDPOINTS, receiving.event_door)

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from federation.outbound.catching_up import CatchingUp
 from federation.outbound.lagging import Lagging
 from federation.outbound.memberships import MembershipRequests
+from federation.outbound.room_servers import RoomServers
 from federation.outbound.sender import Sender
 from federation.outbound.transactions import Transactions
+from homeserver.encryption.for_servers import DEVICE_LIST_UPDATE, SIGNING_KEY_UPDATE, KeysForServers
+from homeserver.encryption.news import DeviceNews
+from homeserver.encryption_parts import Encryption
 from homeserver.parts import Foundations, RoomCore, RoomServices
 from homeserver.receiving_parts import Receiving, make_receiving
 from homeserver.rooms.accept import Accepter
@@ -27,6 +31,7 @@ from homeserver.rooms.server_acl import ServerAcls
 from homeserver.rooms.stripped import StrippedStates
 from homeserver.runtime.turns import Turns
 from homeserver.transport_parts import Transport
+from storage.rows import DeviceListRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,7 @@ class Federating:
 
     transport: Transport
     sender: Sender
+    catching_up: CatchingUp
     acls: ServerAcls
     accepter: Accepter
     imports: Imports
@@ -65,7 +71,11 @@ def make_federating(base: Foundations, rooms: RoomCore, transport: Transport) ->
     accepter = Accepter(rooms.appender, rooms.heads, rooms.state, rooms.events, peers, ring, writer, clock)
     imports = Imports(database, rooms.appender, rooms.heads, rooms.state, ring, server_name)
     acls = ServerAcls(rooms.appender)
-    sender = _sender(base, transport)
+    transactions = Transactions(transport.client, clock, server_name)
+    catching_up = CatchingUp(database, transactions, server_name)
+    lagging = Lagging(catching_up, transport.destinations, clock)
+    servers = RoomServers(database, server_name)
+    sender = Sender(database, base.ring, servers, transactions, lagging, base.tasks, clock, server_name)
     requests = MembershipRequests(transport.client)
     outside = OutsideMemberships(database, writer, rooms.heads, rooms.events, server_name)
     stripped = StrippedStates(database, rooms.state, rooms.events)
@@ -87,6 +97,7 @@ def make_federating(base: Foundations, rooms: RoomCore, transport: Transport) ->
     return Federating(
         transport=transport,
         sender=sender,
+        catching_up=catching_up,
         acls=acls,
         accepter=accepter,
         imports=imports,
@@ -99,13 +110,6 @@ def make_federating(base: Foundations, rooms: RoomCore, transport: Transport) ->
     )
 
 
-def _sender(base: Foundations, transport: Transport) -> Sender:
-    database, clock, server_name = base.database, base.clock, base.server_name
-    transactions = Transactions(transport.client, clock, server_name)
-    lagging = Lagging(CatchingUp(database, transactions, server_name), transport.destinations, clock)
-    return Sender(database, base.ring, transactions, lagging, base.tasks, clock, server_name)
-
-
 @dataclass(frozen=True, slots=True)
 class Answering:
     """What other servers ask for."""
@@ -113,10 +117,14 @@ class Answering:
     arrivals: Arrivals
     invites: ReceivedInvites
     previews: PreviewsForServers
+    keys: KeysForServers
 
 
-def make_answering(base: Foundations, rooms: RoomCore, services: RoomServices, federating: Federating) -> Answering:
-    """Above the services of rooms."""
+def make_answering(
+    base: Foundations, rooms: RoomCore, services: RoomServices, encryption: Encryption, federating: Federating
+) -> Answering:
+    """Above the services of rooms and of keys, which also say and hear what is no event."""
+    _connect_keys(base, encryption, federating)
     reading = Reading(
         rooms.heads,
         Admissions(rooms.heads, rooms.memberships),
@@ -131,4 +139,15 @@ def make_answering(base: Foundations, rooms: RoomCore, services: RoomServices, f
             rooms.heads, federating.outside, services.changes, ring, base.signer, federating.turns, base.database
         ),
         previews=PreviewsForServers(services.previews, rooms.heads, base.database),
+        keys=encryption.for_servers,
     )
+
+
+def _connect_keys(base: Foundations, encryption: Encryption, federating: Federating) -> None:
+    news = DeviceNews(encryption.for_servers, base.database, base.server_name)
+    federating.sender.tell(DeviceListRow, news.changed)
+    federating.catching_up.tell(news.missed)
+    transactions = federating.receiving.transactions
+    transactions.handle("m.direct_to_device", encryption.received_messages)
+    transactions.handle(DEVICE_LIST_UPDATE, encryption.remote_lists.device_changed)
+    transactions.handle(SIGNING_KEY_UPDATE, encryption.remote_lists.user_keys_changed)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from config.settings import Settings
+from federation.outbound.device_messages import DeviceMessages
 from homeserver.core.ids import ServerName
 from homeserver.core.signatures import Signer, SigningKey
 from homeserver.core.state_trie import SlotHasher
@@ -34,7 +35,7 @@ from homeserver.rooms.membership import MembershipChanges
 from homeserver.rooms.memberships import Memberships
 from homeserver.rooms.pages import Pages
 from homeserver.rooms.previews import Previews
-from homeserver.rooms.public_list import PublicList
+from homeserver.rooms.public_list import PublicList, RemoteLists
 from homeserver.rooms.reading import Readings
 from homeserver.rooms.receipts import Receipts
 from homeserver.rooms.related import Related
@@ -85,7 +86,7 @@ from homeserver.users.passwords import Passwords
 from homeserver.users.presence import Presence
 from homeserver.users.presence_news import PresenceNews
 from homeserver.users.presence_records import Records
-from homeserver.users.profiles import Profiles
+from homeserver.users.profiles import Profiles, RemoteProfiles
 from homeserver.users.push_rules import PushRules
 from homeserver.users.registration import Registration
 from homeserver.users.registration_tokens import RegistrationTokens
@@ -214,7 +215,7 @@ class Accounting:
     to_device: ToDevice
 
 
-def make_accounting(base: Foundations, limiter: Limiter) -> Accounting:
+def make_accounting(base: Foundations, limiter: Limiter, remote: RemoteProfiles | None = None) -> Accounting:
     """Accounts, and the ways into them."""
     settings, database, clock = base.settings, base.database, base.clock
     passwords = Passwords(settings.passwords, base.reactor)
@@ -225,7 +226,7 @@ def make_accounting(base: Foundations, limiter: Limiter) -> Accounting:
     credentials = Credentials(database, passwords, uia_sessions, limiter, base.server_name)
     new_accounts = NewAccounts(database, sessions, clock, base.server_name)
     jobs = UserJobs(database, base.tasks, clock)
-    profiles = Profiles(database, jobs, base.server_name)
+    profiles = Profiles(database, jobs, base.server_name, remote)
     push_rules = PushRules(database, base.writer, base.ring)
     return Accounting(
         passwords=passwords,
@@ -248,7 +249,14 @@ def make_accounting(base: Foundations, limiter: Limiter) -> Accounting:
             settings.registration.shared_secret, base.local_secret, new_accounts, passwords, limiter, clock
         ),
         capabilities=Capabilities(settings),
-        to_device=ToDevice(database, base.writer, base.ring, clock, base.server_name),
+        to_device=ToDevice(
+            database,
+            base.writer,
+            base.ring,
+            clock,
+            base.server_name,
+            DeviceMessages(base.writer) if settings.federation.enabled else None,
+        ),
     )
 
 
@@ -282,6 +290,7 @@ def make_room_services(
     ignored: AccountDataPart,
     elsewhere: Elsewhere,
     older: OlderHistory,
+    remote_lists: RemoteLists | None = None,
 ) -> RoomServices:
     """Writing to rooms and reading from them."""
     database, ring, clock, server_name = base.database, base.ring, base.clock, base.server_name
@@ -310,7 +319,7 @@ def make_room_services(
         sending=Sending(rooms.appender, rooms.transactions, changes, elsewhere, database),
         upgrades=Upgrades(rooms.appender, rooms.heads, changes, database, server_name),
         directory=directory,
-        public_list=PublicList(database, server_name),
+        public_list=PublicList(database, server_name, remote_lists),
         previews=Previews(rooms.heads, rooms.memberships, directory, rooms.state, rooms.events),
         entering=Entering(directory, changes),
         members=Members(database, rooms.heads, rooms.memberships, readings, member_lists),

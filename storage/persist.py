@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from storage import account_data, device_lists, receipts, room_log, sending, to_device
-from storage.rows import AccountDataRow, DeviceListRow, EventRow, ReceiptRow, RelayRow, ToDeviceRow
+from storage.rows import AccountDataRow, DeviceListRow, EventRow, OutboundMessageRow, ReceiptRow, RelayRow, ToDeviceRow
 from storage.statements import Statements
 
 Persist = Mapping[type[Any], Callable[[Statements, Sequence[Any]], object]]
@@ -17,6 +17,7 @@ PERSIST: Final[Persist] = MappingProxyType(
     {
         EventRow: room_log.persist_events,
         RelayRow: sending.persist_relayed,
+        OutboundMessageRow: sending.persist_messages,
         ReceiptRow: receipts.persist,
         AccountDataRow: account_data.persist,
         ToDeviceRow: to_device.persist,

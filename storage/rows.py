@@ -185,6 +185,14 @@ class RelayRow(Entry):
 
 
 @dataclass(slots=True, eq=False)
+class OutboundMessageRow(Entry):
+    """Messages to devices of another server's users. `json` is the EDU, as that server gets it."""
+
+    server_name: str
+    json: bytes
+
+
+@dataclass(slots=True, eq=False)
 class TypingRow(Entry):
     """Who types in a room now: the whole list, also when it became empty."""
 

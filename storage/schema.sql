@@ -322,6 +322,13 @@ CREATE TABLE relayed_events (                -- events of other servers that we 
 );
 CREATE INDEX relayed_events_event ON relayed_events (room, event_position);
 
+CREATE TABLE outbound_messages (             -- messages to devices of users of another server, until it has taken them
+    server_name  text   COLLATE "C" NOT NULL,
+    position     bigint NOT NULL,
+    json         bytea  NOT NULL,            -- the EDU
+    PRIMARY KEY (server_name, position)
+);
+
 -- ---------------------------------------------------------------- receiving from other servers
 
 CREATE TABLE inbound_transactions (          -- answers to transactions, so that a repeat gets the first answer

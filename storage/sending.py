@@ -1,4 +1,6 @@
-"""What other servers are still to be sent. Owns the tables lagging_destinations and relayed_events.
+"""What other servers are still to be sent.
+
+Owns the tables lagging_destinations, relayed_events and outbound_messages.
 
 A server that takes what it is sent has no row here: it has everything up to the sender's own cursor. One that does not
 answer has one row, however much it misses, and no more is written for it until it is back.
@@ -12,8 +14,8 @@ from typing import Final
 from psycopg2.extensions import cursor as Cursor
 
 from storage import events, log_head
-from storage.rows import EventRow, RelayRow
-from storage.statements import Statements
+from storage.rows import DeviceListRow, EventRow, OutboundMessageRow, RelayRow
+from storage.statements import Statements, json_lines
 
 FOLLOWER: Final = "federation sender"
 
@@ -30,10 +32,45 @@ def persist_relayed(tx: Statements, rows: Sequence[RelayRow]) -> None:
     )
 
 
+def persist_messages(tx: Statements, rows: Sequence[OutboundMessageRow]) -> None:
+    """Keep messages to devices until they are delivered."""
+    tx.execute(
+        "INSERT INTO outbound_messages (server_name, position, json)"
+        " SELECT server_name, position, convert_to(json, 'UTF8')"
+        " FROM unnest(%s::text[], %s::bigint[], string_to_array(%s, E'\\n')) AS message (server_name, position, json)",
+        ([row.server_name for row in rows], [row.position for row in rows], json_lines([row.json for row in rows])),
+    )
+
+
+def messages_to(tx: Cursor, server_name: str, upto: int, limit: int) -> list[tuple[int, bytes]]:
+    """Position and EDU of the first messages for a server up to a position."""
+    tx.execute(
+        "SELECT position, json FROM outbound_messages WHERE server_name = %s AND position <= %s"
+        " ORDER BY position LIMIT %s",
+        (server_name, upto, limit),
+    )
+    return [(position, bytes(json)) for position, json in tx.fetchall()]
+
+
+def delete_messages(tx: Cursor, delivered: Mapping[str, int]) -> None:
+    """Servers have taken their messages up to these positions."""
+    tx.execute(
+        "DELETE FROM outbound_messages m USING unnest(%s::text[], %s::bigint[]) AS taken (server_name, position)"
+        " WHERE m.server_name = taken.server_name AND m.position <= taken.position",
+        (list(delivered), list(delivered.values())),
+    )
+
+
 def begin(tx: Cursor) -> tuple[int | None, dict[str, int]]:
-    """How far the sender has come (None: it never ran), and how far those servers that lag behind."""
+    """How far the sender has come (None: it never ran), and how far those servers that lag behind.
+
+    Those for which messages wait count as such: perhaps they have them, perhaps not.
+    """
+    cursor = log_head.cursor_of(tx, FOLLOWER)
+    tx.execute("SELECT DISTINCT server_name FROM outbound_messages")
+    lagging = {server_name: cursor or 0 for (server_name,) in tx.fetchall()}
     tx.execute("SELECT server_name, position FROM lagging_destinations")
-    return log_head.cursor_of(tx, FOLLOWER), dict(tx.fetchall())
+    return cursor, {**lagging, **dict(tx.fetchall())}
 
 
 def save(tx: Cursor, position: int, lagging: Mapping[str, int], caught_up: Sequence[str]) -> None:
@@ -81,6 +118,29 @@ def rooms_with_news(tx: Cursor, server_name: str, after: int) -> list[int]:
         " AND (m.membership = 'join' OR m.position > %s) AND h.position > %s ORDER BY m.room",
         (server_name, after, after),
     )
+    return [room for (room,) in tx.fetchall()]
+
+
+def device_lists_near(tx: Cursor, server_name: str, own_name: str, after: int, upto: int) -> list[DeviceListRow]:
+    """Our users in rooms with a server whose devices changed last in (after, upto]."""
+    tx.execute(
+        f"SELECT user_id, position FROM device_list_positions WHERE position > %s AND position <= %s"
+        " AND right(user_id, %s) = %s AND EXISTS (SELECT FROM memberships own"
+        " WHERE own.user_id = device_list_positions.user_id AND own.membership = 'join' AND own.room IN"
+        f" (SELECT room FROM memberships WHERE {SERVER_OF} = %s AND membership = 'join')) ORDER BY position",
+        (after, upto, len(own_name) + 1, f":{own_name}", server_name),
+    )
+    rows = []
+    for user_id, position in tx.fetchall():
+        row = DeviceListRow(user_id)
+        row.position = position
+        rows.append(row)
+    return rows
+
+
+def rooms_of(tx: Cursor, user_id: str) -> list[int]:
+    """The rooms that a user is in."""
+    tx.execute("SELECT room FROM memberships WHERE user_id = %s AND membership = 'join'", (user_id,))
     return [room for (room,) in tx.fetchall()]
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from federation.outbound.edus import MOST_IN_A_TRANSACTION, ReceiptKey, ReceiptNotice, receipt_edus
+from federation.outbound.edus import MOST_EDUS, ReceiptKey, ReceiptNotice, receipt_edus
 from federation.outbound.errors import RemoteRefused
+from federation.outbound.news import MissedNews
 from federation.outbound.transactions import MOST_PDUS, Transactions
 from homeserver.core.ids import ServerName, server_name_of
 from storage import receipts, rooms, sending
@@ -27,9 +28,18 @@ class CatchingUp:
         self._database = database
         self._transactions = transactions
         self._server_name = server_name
+        self._news: list[MissedNews] = []
+
+    def tell(self, news: MissedNews) -> None:
+        """Tell servers this too."""
+        self._news.append(news)
 
     async def __call__(self, server: str, after: int, upto: int) -> None:
         """Send what came in (after, upto]. Raises RemoteError; what was sent by then may come again."""
+        # Keys go before what is encrypted with them.
+        while messages := await self._database.read(sending.messages_to, server, upto, MOST_EDUS):
+            await self._send(server, (), [edu for _, edu in messages])
+            await self._database.write(sending.delete_messages, {server: messages[-1][0]})
         missed = await self._database.read(sending.rooms_with_news, server, after)
         for start in range(0, len(missed), ROOMS_AT_ONCE):
             page = missed[start : start + ROOMS_AT_ONCE]
@@ -37,8 +47,10 @@ class CatchingUp:
             for first in range(0, len(rows), MOST_PDUS):
                 await self._send(server, [row.event.json for row in rows[first : first + MOST_PDUS]], ())
         edus = await self._database.read(self._receipts, server, after, upto)
-        for first in range(0, len(edus), MOST_IN_A_TRANSACTION):
-            await self._send(server, (), edus[first : first + MOST_IN_A_TRANSACTION])
+        for news in self._news:
+            edus += await news(server, after, upto)
+        for first in range(0, len(edus), MOST_EDUS):
+            await self._send(server, (), edus[first : first + MOST_EDUS])
 
     async def _send(self, server: str, pdus: Sequence[bytes], edus: Sequence[bytes]) -> None:
         try:

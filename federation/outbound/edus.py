@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-MOST_IN_A_TRANSACTION: Final = 100
+MOST_EDUS: Final = 100
 
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
@@ -59,14 +59,14 @@ class PendingEdus:
         self._others.pop(key, None)
         self._others[key] = edu
 
-    def take(self) -> list[bytes]:
-        """As many as go into one transaction, encoded; they no longer wait."""
-        taken = [self._others.pop(key) for key in list(self._others)[:MOST_IN_A_TRANSACTION]]
+    def take(self, limit: int) -> list[bytes]:
+        """At most so many, encoded; they no longer wait."""
+        taken = [self._others.pop(key) for key in list(self._others)[:limit]]
         taken += [
             typing_edu(room_id, user_id, self._typing.pop((room_id, user_id)))
-            for room_id, user_id in list(self._typing)[: MOST_IN_A_TRANSACTION - len(taken)]
+            for room_id, user_id in list(self._typing)[: limit - len(taken)]
         ]
-        receipts, self._receipts = receipt_contents(self._receipts, MOST_IN_A_TRANSACTION - len(taken))
+        receipts, self._receipts = receipt_contents(self._receipts, limit - len(taken))
         taken += [_encode({"content": content, "edu_type": "m.receipt"}) for content in receipts]
         return taken
 

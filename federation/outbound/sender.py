@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 from typing import Final
 
 import structlog
 from twisted.internet.defer import CancelledError, Deferred
 
-from federation.outbound.edus import PendingEdus, ReceiptKey, ReceiptNotice
+from federation.outbound.edus import MOST_EDUS, PendingEdus, ReceiptKey, ReceiptNotice
 from federation.outbound.errors import RemoteError, RemoteRefused
 from federation.outbound.lagging import Lagging
+from federation.outbound.news import NewsSource
 from federation.outbound.room_servers import RoomServers
 from federation.outbound.transactions import MOST_PDUS, Transactions
 from federation.outbound.typing_notices import TypingNotices
@@ -27,7 +29,7 @@ from homeserver.runtime.ring import Ring
 from homeserver.runtime.tasks import Tasks
 from storage import sending
 from storage.database import Database
-from storage.rows import Entry, EventRow, ReceiptRow, RelayRow, Status, TypingRow
+from storage.rows import Entry, EventRow, OutboundMessageRow, ReceiptRow, RelayRow, Status, TypingRow
 
 PAGE_ENTRIES: Final = 500
 MOST_WAITING: Final = 5_000
@@ -42,7 +44,7 @@ log: Final = structlog.get_logger("federation.sender")
 class _Line:
     """What waits for a server that takes what it is sent."""
 
-    __slots__ = ("delivered", "edus", "pdus", "server")
+    __slots__ = ("delivered", "edus", "messages", "pdus", "server")
 
     def __init__(self, server: str, delivered: int) -> None:
         self.server = server
@@ -50,6 +52,7 @@ class _Line:
         """The server has everything up to this position."""
         self.pdus: deque[EventRow] = deque()
         self.edus = PendingEdus()
+        self.messages: deque[OutboundMessageRow] = deque()
 
 
 class Sender:
@@ -59,6 +62,7 @@ class Sender:
         self,
         database: Database,
         ring: Ring,
+        servers: RoomServers,
         transactions: Transactions,
         lagging: Lagging,
         tasks: Tasks,
@@ -72,13 +76,20 @@ class Sender:
         self._tasks = tasks
         self._server_name = server_name
         self._suffix = ":" + server_name
-        self._servers = RoomServers(database, server_name)
+        self._servers = servers
         self._typing = TypingNotices(server_name, clock)
         self._lines: dict[str, _Line] = {}
         self._not_ours: set[str] = set()
+        self._news: dict[type[Entry], NewsSource] = {}
+        self._taken: dict[str, int] = {}
+        """Server → position up to which it has taken messages to devices, which are still in the table."""
         self._position = 0
         self._saved = 0
-        self._news: Deferred[None] | None = None
+        self._waiting: Deferred[None] | None = None
+
+    def tell(self, kind: type[Entry], source: NewsSource) -> None:
+        """Tell other servers what this source makes of entries of a class."""
+        self._news[kind] = source
 
     async def start(self) -> None:
         """Go on where the log was left."""
@@ -98,9 +109,12 @@ class Sender:
         """Write down how far the servers are."""
         position = min((line.delivered for line in self._lines.values()), default=self._position)
         changed, caught_up = self._lagging.unsaved()
-        if position == self._saved and not changed and not caught_up:
+        if position == self._saved and not changed and not caught_up and not self._taken:
             return
         try:
+            if self._taken:
+                taken, self._taken = self._taken, {}
+                await self._database.write(sending.delete_messages, taken)
             await self._database.write(sending.save, position, changed, caught_up)
         except BaseException:
             self._lagging.still_unsaved(changed, caught_up)
@@ -114,8 +128,8 @@ class Sender:
     async def _follow(self) -> None:
         while True:
             if self._position >= self._ring.head:
-                self._news = Deferred()
-                await self._news
+                self._waiting = Deferred()
+                await self._waiting
             elif self._ring.covers(self._position):
                 upto = self._ring.head
                 await self._pass_on(self._ring.after(self._position))
@@ -134,6 +148,10 @@ class Sender:
                 await self._typed(entry)
             elif isinstance(entry, RelayRow):
                 await self._relay(entry)
+            elif isinstance(entry, OutboundMessageRow):
+                self._message(entry)
+            elif type(entry) in self._news:
+                await self._tell(entry)
             self._position = entry.position
 
     async def _pass_on_from_tables(self, upto: int) -> None:
@@ -205,6 +223,21 @@ class Sender:
                 line.edus.add_typing(peers.room_id, user_id, typing)
                 self._wake(line)
 
+    def _message(self, row: OutboundMessageRow) -> None:
+        if row.server_name not in self._lagging:
+            line = self._line(row.server_name, row.position - 1)
+            line.messages.append(row)
+            self._wake(line)
+
+    async def _tell(self, entry: Entry) -> None:
+        for notice in await self._news[type(entry)](entry):
+            servers: set[str] = set()
+            for room in await self._database.read(sending.rooms_of, notice.user_id):
+                servers |= (await self._servers.of(room)).servers
+            for line in self._lines_to(servers, entry.position):
+                line.edus.add(notice.key, notice.edu)
+                self._wake(line)
+
     async def _type_on(self) -> None:
         for room, users in self._typing.due():
             peers = await self._servers.of(room)
@@ -224,21 +257,28 @@ class Sender:
         if line.server not in self._lines:
             self._lines[line.server] = line
             self._tasks.start(f"send to {line.server}", self._run(line))
-        elif len(line.pdus) > MOST_WAITING:
+        elif len(line.pdus) + len(line.messages) > MOST_WAITING:
             # No more in memory; what comes from here on is found in the tables.
-            self._lag(line, line.pdus[-1].position - 1)
-            line.pdus.pop()
+            newest = line.pdus if line.pdus and line.pdus[-1].position > self._position else line.messages
+            self._lag(line, newest.pop().position - 1)
 
     async def _run(self, line: _Line) -> None:
         """Send until nothing waits."""
         try:
-            while line.pdus or line.edus:
-                pdus = [line.pdus[number] for number in range(min(MOST_PDUS, len(line.pdus)))]
-                edus = line.edus.take()
-                reached = pdus[-1].position if len(line.pdus) > len(pdus) else self._position
+            while line.pdus or line.messages or line.edus:
+                pdus = list(islice(line.pdus, MOST_PDUS))
+                # Keys go before what is encrypted with them.
+                messages = list(islice(line.messages, MOST_EDUS))
+                edus = [*(message.json for message in messages), *line.edus.take(MOST_EDUS - len(messages))]
+                reached = min(
+                    pdus[-1].position if len(line.pdus) > len(pdus) else self._position,
+                    messages[-1].position if len(line.messages) > len(messages) else self._position,
+                )
                 await self._send(line.server, pdus, edus)
                 for _ in pdus:
                     line.pdus.popleft()
+                for _ in messages:
+                    self._taken[line.server] = line.messages.popleft().position
                 line.delivered = max(line.delivered, reached)
         except CancelledError:
             raise
@@ -263,6 +303,6 @@ class Sender:
         self._lagging.add(line.server, position, error)
 
     def _on_entries(self, _: Sequence[Entry]) -> None:
-        news, self._news = self._news, None
-        if news is not None:
-            news.callback(None)
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.callback(None)

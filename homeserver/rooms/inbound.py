@@ -84,6 +84,10 @@ class InboundTransactions:
         self._met: Lru[str, bool] = Lru(MOST_ORIGINS)
         """Servers that have sent something since the start: only their first one may be a repeat from before."""
 
+    def handle(self, kind: str, handler: EduHandler) -> None:
+        """Have another kind of EDUs taken by this handler."""
+        self._edus = {**self._edus, kind: handler}
+
     async def take(self, origin: str, txn_id: str, pdus: Sequence[JsonValue], edus: Sequence[JsonValue]) -> bytes:
         """Take a transaction; gives the answer, the same for a repeat."""
         if len(pdus) > MOST_PDUS or len(edus) > MOST_EDUS:

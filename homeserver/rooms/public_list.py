@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from homeserver.core.canonical_json import JsonObject
 from homeserver.core.ids import ServerName
@@ -18,12 +18,21 @@ MOST_ROOMS: Final = 500
 _TOKEN: Final = re.compile(r"([ab])([0-9]{1,10})_([0-9]{1,18})")
 
 
+class RemoteLists(Protocol):
+    """The lists of other servers."""
+
+    async def page(self, server: str, question: JsonObject) -> JsonObject:
+        """A page of a server's list. Raises MatrixError."""
+        ...
+
+
 class PublicList:
     """Reads the list. A token is the place of a room in it, so rooms which come or go push no others off a page."""
 
-    def __init__(self, database: Database, server_name: ServerName) -> None:
+    def __init__(self, database: Database, server_name: ServerName, remote: RemoteLists | None = None) -> None:
         self._database = database
         self._server_name = server_name
+        self._remote = remote
 
     async def page(
         self,
@@ -36,7 +45,9 @@ class PublicList:
     ) -> JsonObject:
         """A page of the list."""
         if server is not None and server != self._server_name:
-            raise Unrecognized("This server does not ask other servers for their lists of rooms.")
+            if self._remote is None:
+                raise Unrecognized("This server does not ask other servers for their lists of rooms.")
+            return await self._remote.page(server, _question(limit, since, search, room_types))
         if limit is not None and limit < 0:
             raise InvalidParam("limit must not be negative.")
         size = min(DEFAULT_LIMIT if limit is None else limit, MOST_ROOMS)
@@ -52,6 +63,21 @@ class PublicList:
         if rooms and (more if backwards else place is not None):
             answer["prev_batch"] = _token("b", rooms[0])
         return answer
+
+
+def _question(limit: int | None, since: str | None, search: str, room_types: Sequence[str | None] | None) -> JsonObject:
+    """The body of POST /publicRooms of the server-server API."""
+    wanted: JsonObject = {}
+    if search:
+        wanted["generic_search_term"] = search
+    if room_types is not None:
+        wanted["room_types"] = list(room_types)
+    question: JsonObject = {"filter": wanted} if wanted else {}
+    if limit is not None:
+        question["limit"] = limit
+    if since is not None:
+        question["since"] = since
+    return question
 
 
 def chunk(room: PublicRoom) -> JsonObject:

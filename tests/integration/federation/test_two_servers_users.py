@@ -1,0 +1,105 @@
+"""What servers ask of each other about users: profiles, devices and keys, messages to devices."""
+
+from __future__ import annotations
+
+from tests.cast import Device, refused
+from tests.federated import Federated, MakeFederated, joins_through
+from tests.wire import Json
+
+Pair = tuple[Federated, Federated]
+ALGORITHMS = ["m.olm.v1.curve25519-aes-sha2", "m.megolm.v1.aes-sha2"]
+
+
+def test_profiles_are_read_from_the_other_server(pair: Pair) -> None:
+    here, there = pair
+    romeo, juliet = here.cast("romeo"), there.cast("juliet")
+    juliet.asks("PUT", "profile", juliet.user_id, "displayname", body={"displayname": "Juliet"})
+    assert romeo.asks("GET", "profile", juliet.user_id) == {"displayname": "Juliet"}
+    assert romeo.asks("GET", "profile", juliet.user_id, "displayname") == {"displayname": "Juliet"}
+    with refused("M_NOT_FOUND", 404):
+        romeo.asks("GET", "profile", f"@nobody:{there.server_name}")
+
+
+def test_lists_of_rooms_are_read_from_the_other_server(pair: Pair) -> None:
+    here, there = pair
+    romeo, juliet = here.cast("romeo"), there.cast("juliet")
+    room = romeo.creates_room(preset="public_chat", visibility="public", name=f"Square of {romeo.localpart}")
+    listed = juliet.asks("GET", "publicRooms", server=here.server_name)
+    assert room in [each["room_id"] for each in listed["chunk"]]
+    wanted = {"filter": {"generic_search_term": romeo.localpart}, "limit": 10}
+    found = juliet.asks("POST", "publicRooms", body=wanted, server=here.server_name)
+    assert [each["room_id"] for each in found["chunk"]] == [room]
+
+
+def test_messages_to_devices_cross_once(pair: Pair) -> None:
+    here, there = pair
+    romeo, juliet = here.cast("romeo"), there.cast("juliet", devices=("laptop", "phone"))
+    since = {device: device.sync() for device in juliet.devices.values()}
+    messages: Json = {"messages": {juliet.user_id: {"*": {"say": "hello"}}}}
+    for _ in range(2):
+        romeo.asks("PUT", "sendToDevice", "m.test", "txn-1", body=messages)
+    for device, token in since.items():
+        seen = device.syncs_until(token, lambda seen: bool(seen.last.to_device))
+        told = [event for answer in seen for event in answer.to_device]
+        assert told == [{"type": "m.test", "sender": romeo.user_id, "content": {"say": "hello"}}]
+
+
+def test_a_message_to_a_device_waits_for_a_server_that_is_away(make_federated: MakeFederated) -> None:
+    here, there = make_federated(), make_federated()
+    romeo, juliet = here.cast("romeo"), there.cast("juliet")
+    since = juliet.sync()
+    there.stop()
+    for number in range(120):
+        messages: Json = {"messages": {juliet.user_id: {"*": {"number": number}}}}
+        romeo.asks("PUT", "sendToDevice", "m.test", f"txn-{number}", body=messages)
+    here.kill()
+    here.start()
+    there.start()
+    told: list[int] = []
+    juliet.syncs_until(since, lambda seen: told.extend(_numbers(seen.last.to_device)) or len(told) >= 120)
+    assert told == list(range(120))
+
+
+def test_keys_are_read_and_claimed_and_changes_are_told(pair: Pair) -> None:
+    here, there = pair
+    romeo, juliet = here.cast("romeo"), there.cast("juliet")
+    room = romeo.creates_room(preset="public_chat")
+    joins_through(juliet, room, here)
+    before = romeo.sync()
+    keys = _uploads_keys(juliet)
+    romeo.syncs_until(
+        before, lambda seen: juliet.user_id in seen.last.answer.get("device_lists", {}).get("changed", [])
+    )
+    asked = romeo.asks("POST", "keys", "query", body={"device_keys": {juliet.user_id: []}})
+    assert asked["device_keys"][juliet.user_id][juliet.device_id]["keys"] == keys["keys"]
+    claim: Json = {"one_time_keys": {juliet.user_id: {juliet.device_id: "test_key"}}}
+    given = [romeo.asks("POST", "keys", "claim", body=claim) for _ in range(3)]
+    found = [answer["one_time_keys"].get(juliet.user_id, {}).get(juliet.device_id) for answer in given]
+    assert found == [{"test_key:a": "one"}, {"test_key:b": "two"}, None]
+
+
+def _numbers(events: Json) -> list[int]:
+    return [event["content"]["number"] for event in events]
+
+
+def _uploads_keys(device: Device) -> Json:
+    """Keys of the device, signed with the first of them."""
+    import base64
+
+    import canonicaljson
+    from nacl.signing import SigningKey
+
+    key = SigningKey.generate()
+    public = base64.b64encode(key.verify_key.encode()).decode().rstrip("=")
+    keys: Json = {
+        "user_id": device.user_id,
+        "device_id": device.device_id,
+        "algorithms": ALGORITHMS,
+        "keys": {f"ed25519:{device.device_id}": public, f"curve25519:{device.device_id}": public},
+    }
+    signature = key.sign(canonicaljson.encode_canonical_json(keys)).signature
+    signed = base64.b64encode(signature).decode().rstrip("=")
+    keys["signatures"] = {device.user_id: {f"ed25519:{device.device_id}": signed}}
+    body = {"device_keys": keys, "one_time_keys": {"test_key:a": "one", "test_key:b": "two"}}
+    device.asks("POST", "keys", "upload", body=body)
+    return keys
