@@ -98,7 +98,7 @@ def put(tx: Cursor, device: int, keys: Sequence[OneTimeKey]) -> None:
         ),
     )
     tx.execute(
-        "DELETE FROM one_time_keys WHERE device = %s AND is_claimed AND number < (SELECT number FROM one_time_keys"
+        "DELETE FROM one_time_keys WHERE device = %s AND is_claimed AND number <= (SELECT number FROM one_time_keys"
         " WHERE device = %s AND is_claimed ORDER BY number DESC OFFSET %s LIMIT 1)",
         (device, device, CLAIMED_KEPT),
     )

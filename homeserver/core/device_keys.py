@@ -99,7 +99,7 @@ def check_one_time_key(name: str, value: JsonValue, device: DeviceKeys | None) -
     Keys of signed_… algorithms must be signed by the device. Others may be any string or object.
     """
     algorithm, colon, key_id = name.partition(":")
-    if not algorithm or not colon or not key_id or len(name) > MAX_KEY_NAME:
+    if not algorithm or not colon or not key_id or len(name) > MAX_KEY_NAME or "\0" in name:
         raise BadKeys(f"{name[:40]!r} is no name of a key: it must be algorithm:key_id.")
     json = _canonical(value, name, MAX_KEY_BYTES)
     if isinstance(value, dict):

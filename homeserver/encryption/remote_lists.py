@@ -7,15 +7,15 @@ as long as the other server does not answer. Specification: server-server API, "
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeGuard
 
 import structlog
 from twisted.internet.defer import Deferred
 
 from homeserver.core import canonical_json
-from homeserver.core.canonical_json import JsonObject, JsonValue, NotCanonical
+from homeserver.core.canonical_json import MAX_INTEGER, JsonObject, JsonValue, NotCanonical
 from homeserver.core.device_keys import MASTER, SELF_SIGNING, BadKeys, check_user_key
-from homeserver.core.ids import ServerName
+from homeserver.core.ids import InvalidId, ServerName, parse_user_id, server_name_of
 from homeserver.encryption.local_keys import FoundKeys, add_user_keys
 from homeserver.encryption.remote import RemoteKeys, RemoteKeysFailed
 from homeserver.runtime.clock import Clock
@@ -39,6 +39,7 @@ MOST_READS: Final = 3
 FIRST_PAUSE_S: Final = 30.0
 LONGEST_PAUSE_S: Final = 3600.0
 MOST_PAUSED: Final = 10_000
+MAX_NAME: Final = 255
 MOST_DEVICES: Final = 1_000
 """Devices of one user; a list that is longer is cut."""
 
@@ -97,10 +98,9 @@ class RemoteLists:
         user_id, device_id = content.get("user_id"), content.get("device_id")
         stream_id, previous = content.get("stream_id"), content.get("prev_id", [])
         if (
-            not isinstance(user_id, str)
-            or not user_id.endswith(f":{origin}")
-            or not isinstance(device_id, str)
-            or not isinstance(stream_id, int)
+            not _is_user_of(user_id, origin)
+            or not _is_name(device_id)
+            or not _is_number(stream_id)
             or not isinstance(previous, list)
         ):
             log.info("a device list update makes no sense", origin=origin)
@@ -145,7 +145,7 @@ class RemoteLists:
     async def user_keys_changed(self, origin: str, content: JsonObject) -> None:
         """Take an m.signing_key_update."""
         user_id = content.get("user_id")
-        if not isinstance(user_id, str) or not user_id.endswith(f":{origin}"):
+        if not _is_user_of(user_id, origin):
             log.info("a signing key update makes no sense", origin=origin)
             return
         if not await self._is_near(user_id):
@@ -236,12 +236,12 @@ class RemoteLists:
     async def _keep(self, user_id: str, answer: JsonObject, heard: int) -> bool:
         """Keep a list; False if there was news of something newer in the meantime."""
         stream_id, devices = answer.get("stream_id"), answer.get("devices")
-        if not isinstance(devices, list) or not isinstance(stream_id, int) or answer.get("user_id", user_id) != user_id:
+        if not isinstance(devices, list) or not _is_number(stream_id):
             raise RemoteKeysFailed("The other server's list of devices makes no sense.")
         kept: dict[str, bytes] = {}
         for device in devices[:MOST_DEVICES]:
             device_id = device.get("device_id") if isinstance(device, dict) else None
-            if isinstance(device, dict) and isinstance(device_id, str):
+            if isinstance(device, dict) and _is_name(device_id):
                 name = device.get("device_display_name")
                 kept[device_id] = _device_json(user_id, device_id, device.get("keys"), name)
         keys = _user_keys(user_id, answer)
@@ -258,7 +258,23 @@ def _follows(known: RemoteList, previous: Sequence[JsonValue]) -> bool:
     """Whether we have all that an update builds upon."""
     if known.stream_id is None:
         return False
-    return all(isinstance(each, int) and each <= known.stream_id for each in previous) and bool(previous)
+    return bool(previous) and all(isinstance(each, int) and each <= known.stream_id for each in previous)
+
+
+def _is_user_of(value: JsonValue, origin: str) -> TypeGuard[str]:
+    """Whether this is the id of a user of that server: it speaks for nobody else."""
+    try:
+        return isinstance(value, str) and server_name_of(parse_user_id(value)) == origin
+    except InvalidId:
+        return False
+
+
+def _is_name(value: JsonValue) -> TypeGuard[str]:
+    return isinstance(value, str) and 0 < len(value) <= MAX_NAME and "\0" not in value
+
+
+def _is_number(value: JsonValue) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_INTEGER
 
 
 def _device_json(user_id: str, device_id: str, keys: JsonValue, name: JsonValue) -> bytes:

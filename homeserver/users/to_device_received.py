@@ -56,7 +56,9 @@ class ReceivedMessages:
             self._under_way.discard(key)
 
     async def _take(self, key: tuple[str, str], sender: str, kind: str, messages: JsonObject) -> None:
-        is_known, devices = await self._database.read(_look, *key, list(messages))
+        # Only names that can be names of ours: a text of the database cannot hold all that JSON can.
+        named = [user_id for user_id in messages if "\0" not in user_id]
+        is_known, devices = await self._database.read(_look, *key, named)
         if is_known:
             return
         rows: list[Entry] = []

@@ -122,7 +122,7 @@ def test_a_token_that_is_taken_back_while_it_is_looked_up_is_not_believed(fresh_
         new, device = await lodge.logs_in("A")
         token_hash = hash_token(new.access_token)
         looking = [Deferred.fromCoroutine(lodge.tokens.resolve(token_hash)) for _ in range(4)]
-        await lodge.sessions.delete_devices(ROMEO, [device])
+        await lodge.sessions.delete_devices(ROMEO, {device: "A"})
         for each in looking:
             with contextlib.suppress(UnknownToken):
                 await each

@@ -1,0 +1,194 @@
+"""What the functions of the tables of keys ask and change, on every version of PostgreSQL that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg2
+import pytest
+
+from storage import (
+    accounts,
+    cross_signing,
+    dehydrated_devices,
+    device_keys,
+    device_lists,
+    devices,
+    key_backups,
+    one_time_keys,
+    received_messages,
+    remote_devices,
+    to_device,
+)
+from storage.accounts import Account
+from storage.cross_signing import CrossSigningKey, KeySignature
+from storage.database import Cursor
+from storage.key_backups import BackedUpSession, Which
+from storage.one_time_keys import Claim, KeyChanged, OneTimeKey
+from storage.remote_devices import RemoteList
+from storage.rows import DeviceListRow, ToDeviceRow
+from storage.statements import Collector, Prepared, Statements
+from tests.postgres import FreshDatabase
+
+ROMEO, BENVOLIO = "@romeo:verona", "@benvolio:mantua"
+
+
+@pytest.fixture
+def tx(any_database: FreshDatabase) -> Iterator[Cursor]:
+    connection = psycopg2.connect(any_database())
+    with connection.cursor() as cursor:
+        accounts.insert(cursor, Account(ROMEO, "hash", 1))
+        yield cursor
+    connection.close()
+
+
+@pytest.fixture
+def phone(tx: Cursor) -> int:
+    return devices.put(tx, ROMEO, "PHONE", "phone", 5)[0]
+
+
+def changed(user_id: str, position: int) -> DeviceListRow:
+    row = DeviceListRow(user_id)
+    row.position = position
+    return row
+
+
+def test_a_user_has_one_position_and_the_one_before_it(tx: Cursor) -> None:
+    assert device_lists.position_of(tx, ROMEO) == (0, None)
+    device_lists.persist(tx, [changed(ROMEO, 3)])
+    assert device_lists.position_of(tx, ROMEO) == (3, None)
+    device_lists.persist(tx, [changed(ROMEO, 5), changed(BENVOLIO, 6), changed(ROMEO, 7)])
+    assert device_lists.position_of(tx, ROMEO) == (7, 5)
+    device_lists.persist(tx, [changed(ROMEO, 9)])
+    assert device_lists.position_of(tx, ROMEO) == (9, 7)
+    assert [(row.user_id, row.position) for row in device_lists.after(tx, 0, 9, 5)] == [(BENVOLIO, 6), (ROMEO, 9)]
+    assert device_lists.changed_near(tx, ROMEO, 8) == [ROMEO]
+    assert device_lists.changed_near(tx, ROMEO, 9) == []
+    tx.execute("INSERT INTO memberships VALUES (1, %s, 'join', 1), (1, %s, 'join', 1)", (ROMEO, BENVOLIO))
+    assert sorted(device_lists.changed_near(tx, ROMEO, 5)) == [BENVOLIO, ROMEO]
+
+
+def test_keys_are_taken_in_the_order_in_which_they_came(tx: Cursor, phone: int) -> None:
+    keys = [OneTimeKey("a", key_id, f'"{key_id}"'.encode()) for key_id in ("z", "b", "y")]
+    for key in keys:
+        assert one_time_keys.missing(tx, phone, [key]) == [key]
+        one_time_keys.put(tx, phone, [key])
+    assert one_time_keys.counts(tx, phone) == {"a": 3}
+    assert one_time_keys.missing(tx, phone, keys) == []
+    with pytest.raises(KeyChanged):
+        one_time_keys.missing(tx, phone, [OneTimeKey("a", "b", b'"other"')])
+    one_time_keys.put_fallback(tx, phone, [OneTimeKey("a", "f", b'"f"')])
+    claim = Claim(ROMEO, "PHONE", "a")
+    given = [one_time_keys.claim(tx, [claim, Claim(ROMEO, "NONE", "a")]) for _ in range(5)]
+    assert [[(each.key.key_id, each.is_first_use) for each in found] for found in given] == [
+        [("z", False)],
+        [("b", False)],
+        [("y", False)],
+        [("f", True)],
+        [("f", False)],
+    ]
+    assert one_time_keys.unused_fallback_algorithms(tx, phone) == []
+    # Another key may take the id of one that is given away, the same one not.
+    assert one_time_keys.missing(tx, phone, [keys[0], OneTimeKey("a", "b", b'"new"')]) == [
+        OneTimeKey("a", "b", b'"new"')
+    ]
+
+
+def test_claimed_keys_are_forgotten_in_the_end(tx: Cursor, phone: int) -> None:
+    many = [OneTimeKey("a", f"{number:04}", b'"x"') for number in range(one_time_keys.CLAIMED_KEPT + 50)]
+    one_time_keys.put(tx, phone, many)
+    for _ in many:
+        one_time_keys.claim(tx, [Claim(ROMEO, "PHONE", "a")])
+    one_time_keys.put(tx, phone, [OneTimeKey("a", "new", b'"x"')])
+    tx.execute("SELECT count(*) FROM one_time_keys")
+    assert tx.fetchone() == (one_time_keys.CLAIMED_KEPT + 1,)
+
+
+def test_lists_of_others_are_kept_and_forgotten(tx: Cursor) -> None:
+    remote_devices.replace(tx, BENVOLIO, 5, {"A": b'{"a":1}', "B": b"{}"}, is_stale=False)
+    remote_devices.replace(tx, BENVOLIO, 6, {"B": b'{"b":1}', "C": b"{}"}, is_stale=True)
+    assert remote_devices.lists_of(tx, [BENVOLIO, ROMEO]) == {BENVOLIO: RemoteList(6, True)}
+    assert remote_devices.devices_of(tx, [BENVOLIO]) == [(BENVOLIO, "B", b'{"b":1}'), (BENVOLIO, "C", b"{}")]
+    assert remote_devices.stale(tx, "", 5) == [BENVOLIO]
+    assert remote_devices.stale(tx, BENVOLIO, 5) == []
+    tx.execute("INSERT INTO memberships VALUES (1, %s, 'join', 1), (1, %s, 'join', 1)", (ROMEO, BENVOLIO))
+    assert remote_devices.is_near(tx, BENVOLIO, "verona")
+    assert remote_devices.forget_strangers(tx, "verona", None) == 0
+    tx.execute("UPDATE memberships SET membership = 'leave' WHERE user_id = %s", (ROMEO,))
+    assert not remote_devices.is_near(tx, BENVOLIO, "verona")
+    assert remote_devices.forget_strangers(tx, "verona", [ROMEO]) == 0
+    assert remote_devices.forget_strangers(tx, "verona", None) == 1
+    assert remote_devices.devices_of(tx, [BENVOLIO]) == []
+
+
+def test_a_backup_keeps_the_better_key(tx: Cursor) -> None:
+    assert key_backups.create(tx, ROMEO, "x", b"{}") == 1
+    good = BackedUpSession("!r", "s", True, 5, 5, b'{"good":"\\u0000"}')
+    bad = BackedUpSession("!r", "s", False, 0, 0, b"{}")
+    assert key_backups.put(tx, ROMEO, 1, [bad, BackedUpSession("!r", "t", False, 0, 0, b"{}")]).sessions == 2
+    assert key_backups.put(tx, ROMEO, 1, [good]).etag == 2
+    assert key_backups.put(tx, ROMEO, 1, [bad]).etag == 2
+    assert key_backups.sessions(tx, ROMEO, 1, Which("!r", "s")) == [good]
+    assert key_backups.delete_sessions(tx, ROMEO, 1, Which("!r", "s")).sessions == 1
+    assert key_backups.delete(tx, ROMEO, 1)
+    assert not key_backups.delete(tx, ROMEO, 1)
+    assert key_backups.create(tx, ROMEO, "x", b"{}") == 2
+
+
+def test_another_key_takes_the_signatures_of_the_one_before_along(tx: Cursor) -> None:
+    cross_signing.put_key(tx, CrossSigningKey(ROMEO, "master", "M1", b"{}"))
+    cross_signing.put_key(tx, CrossSigningKey(ROMEO, "self_signing", "S1", b"{}"))
+    on_master = KeySignature(ROMEO, "M1", ROMEO, "ed25519:PHONE", "x")
+    on_phone = KeySignature(ROMEO, "PHONE", ROMEO, "ed25519:S1", "x")
+    on_other = KeySignature(BENVOLIO, "B", ROMEO, "ed25519:U1", "x")
+    cross_signing.put_signatures(tx, [on_master, on_phone, on_other], 7)
+    assert cross_signing.signed_others(tx, ROMEO, 6) == [BENVOLIO]
+    assert cross_signing.signed_others(tx, ROMEO, 7) == []
+    cross_signing.put_key(tx, CrossSigningKey(ROMEO, "master", "M1", b'{"same":1}'))
+    assert set(cross_signing.signatures_on(tx, [ROMEO, BENVOLIO], ROMEO)) == {on_master, on_phone, on_other}
+    assert set(cross_signing.signatures_on(tx, [ROMEO, BENVOLIO], None)) == {on_master, on_phone}
+    cross_signing.put_key(tx, CrossSigningKey(ROMEO, "self_signing", "S2", b"{}"))
+    cross_signing.put_key(tx, CrossSigningKey(ROMEO, "master", "M2", b"{}"))
+    assert cross_signing.signatures_on(tx, [ROMEO], None) == []
+    assert cross_signing.has_public_key(tx, ROMEO, "S2")
+    assert not cross_signing.has_public_key(tx, ROMEO, "S1")
+
+
+def test_whatever_is_written_through_the_log_can_be_prepared(tx: Cursor, phone: int) -> None:
+    def write(statements: Statements) -> None:
+        device_lists.persist(statements, [changed(ROMEO, 5)])
+        device_keys.put(statements, phone, b'{"it\'s":"\\\\"}')
+        cross_signing.delete_keys(statements, ROMEO, ["user_signing"])
+        cross_signing.put_key(statements, CrossSigningKey(ROMEO, "master", "M", b"{}"))
+        cross_signing.delete_signatures_on(statements, ROMEO, ["PHONE"])
+        cross_signing.put_signatures(statements, [KeySignature(ROMEO, "PHONE", ROMEO, "ed25519:M", "+/'")], 5)
+        dehydrated_devices.put(statements, ROMEO, phone, b"{}")
+        remote_devices.replace(statements, BENVOLIO, 5, {"A": b"{}"}, is_stale=False)
+        remote_devices.delete_device(statements, BENVOLIO, "A")
+        remote_devices.replace(statements, BENVOLIO, 6, {}, is_stale=False)
+        received_messages.note(statements, "mantua", "1", 7)
+
+    gathered = Collector(Prepared())
+    write(gathered)
+    tx.execute(gathered.text())
+    write(tx)
+    assert device_keys.one(tx, phone) == b'{"it\'s":"\\\\"}'
+    assert [each.device_id for each in device_keys.of_users(tx, [ROMEO])] == ["PHONE"]
+    sleeping = dehydrated_devices.of_user(tx, ROMEO)
+    assert sleeping is not None and sleeping.device_id == "PHONE"
+    assert received_messages.is_known(tx, "mantua", "1")
+    assert received_messages.delete_older(tx, 8, 10) == 1
+
+
+def test_queues_are_cut_at_their_oldest_end(tx: Cursor, phone: int) -> None:
+    rows = [ToDeviceRow(ROMEO, phone, b"{}") for _ in range(10)]
+    for position, row in enumerate(rows, start=1):
+        row.position = position
+    to_device.persist(tx, rows)
+    assert to_device.trim(tx, phone, 10) == 0
+    assert to_device.trim(tx, phone, 4) == 6
+    assert [row.position for row in to_device.waiting(tx, phone, 0, 99, 99)] == [7, 8, 9, 10]
+    assert to_device.delete_older(tx, 1, 10) == 0
+    assert to_device.delete_older(tx, 2**60, 3) == 3
+    dehydrated_devices.put(tx, ROMEO, phone, b"{}")
+    assert to_device.delete_older(tx, 2**60, 3) == 0
