@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+
+import canonicaljson
+from nacl.signing import SigningKey
+
 from tests.cast import Device, refused
 from tests.federated import Federated, MakeFederated, joins_through
+from tests.sync_answer import Seen, Synced
 from tests.wire import Json
 
 Pair = tuple[Federated, Federated]
@@ -55,9 +61,8 @@ def test_a_message_to_a_device_waits_for_a_server_that_is_away(make_federated: M
     here.kill()
     here.start()
     there.start()
-    told: list[int] = []
-    juliet.syncs_until(since, lambda seen: told.extend(_numbers(seen.last.to_device)) or len(told) >= 120)
-    assert told == list(range(120))
+    seen = juliet.syncs_until(since, lambda seen: len(_numbers(seen)) >= 120)
+    assert _numbers(seen) == list(range(120))
 
 
 def test_keys_are_read_and_claimed_and_changes_are_told(pair: Pair) -> None:
@@ -67,9 +72,7 @@ def test_keys_are_read_and_claimed_and_changes_are_told(pair: Pair) -> None:
     joins_through(juliet, room, here)
     before = romeo.sync()
     keys = _uploads_keys(juliet)
-    romeo.syncs_until(
-        before, lambda seen: juliet.user_id in seen.last.answer.get("device_lists", {}).get("changed", [])
-    )
+    romeo.syncs_until(before, lambda seen: juliet.user_id in _changed(seen.last))
     asked = romeo.asks("POST", "keys", "query", body={"device_keys": {juliet.user_id: []}})
     assert asked["device_keys"][juliet.user_id][juliet.device_id]["keys"] == keys["keys"]
     claim: Json = {"one_time_keys": {juliet.user_id: {juliet.device_id: "test_key"}}}
@@ -78,17 +81,17 @@ def test_keys_are_read_and_claimed_and_changes_are_told(pair: Pair) -> None:
     assert found == [{"test_key:a": "one"}, {"test_key:b": "two"}, None]
 
 
-def _numbers(events: Json) -> list[int]:
-    return [event["content"]["number"] for event in events]
+def _changed(answer: Synced) -> list[str]:
+    changed: list[str] = answer.answer.get("device_lists", {}).get("changed", [])
+    return changed
+
+
+def _numbers(seen: Seen) -> list[int]:
+    return [event["content"]["number"] for answer in seen for event in answer.to_device]
 
 
 def _uploads_keys(device: Device) -> Json:
     """Keys of the device, signed with the first of them."""
-    import base64
-
-    import canonicaljson
-    from nacl.signing import SigningKey
-
     key = SigningKey.generate()
     public = base64.b64encode(key.verify_key.encode()).decode().rstrip("=")
     keys: Json = {
