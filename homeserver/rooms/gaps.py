@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Final, Protocol
 
+import structlog
+
 from homeserver.core.event import Event
 from homeserver.core.ids import EventId
 from homeserver.rooms.incoming import RoomOfEvents
@@ -25,6 +27,8 @@ WHOLE_STATE_FROM: Final = 30
 """So many unknown events of a state are fetched at once with it rather than one by one."""
 MOST_SINGLE_EVENTS: Final = 60
 MOST_AUTH_ROUNDS: Final = 10
+
+log: Final = structlog.get_logger("homeserver.rooms.gaps")
 
 
 class PeerFailed(Exception):
@@ -143,11 +147,10 @@ class GapFiller:
                 steps.append(Step(event))
             elif asked < MOST_CLAIMS:
                 asked += 1
-                try:
-                    steps.append(Step(event, (await self._peers.state_ids(server, room, event.event_id)).state))
-                except PeerFailed:
-                    # What stands upon it cannot be placed either, and is left out when its turn comes.
-                    continue
+                claims: dict[EventId, Sequence[EventId]] = {}
+                await self._claim(server, room, event.event_id, claims)
+                # Without it, what stands upon the event cannot be placed either, and is left out when its turn comes.
+                steps += [Step(event, state) for state in claims.values()]
         return Filling(await self._outliers(server, room, steps), steps)
 
     async def _missing(self, pool: Mapping[EventId, Event]) -> set[EventId]:
@@ -174,12 +177,23 @@ class GapFiller:
                 if lacking and lacking != set(event.prev_events) and asked + len(lacking) < MOST_CLAIMS:
                     below |= lacking
                 elif lacking:
-                    try:
-                        claims[event.event_id] = (await self._peers.state_ids(server, room, event.event_id)).state
-                    except PeerFailed:
-                        continue
+                    await self._claim(server, room, event.event_id, claims)
             waiting = sorted(below - pool.keys())
+        # What nobody has any more must not cut off what follows it: then the state is asked for one step higher.
+        lost = await self._missing(pool)
+        for event in in_order(pool.values(), by_prev=True) if lost else ():
+            if lost.intersection(event.prev_events) and event.event_id not in claims and asked < 2 * MOST_CLAIMS:
+                asked += 1
+                await self._claim(server, room, event.event_id, claims)
         return claims
+
+    async def _claim(
+        self, server: str, room: RoomOfEvents, event_id: EventId, claims: dict[EventId, Sequence[EventId]]
+    ) -> None:
+        try:
+            claims[event_id] = (await self._peers.state_ids(server, room, event_id)).state
+        except PeerFailed as failed:
+            log.info("no state was told", room=room.room_id, server=server, event_id=event_id, reason=str(failed))
 
     async def _ends(self, server: str, room: RoomOfEvents, wanted: Sequence[EventId]) -> list[Event]:
         """Events that we have without their state, or that the server has."""

@@ -97,8 +97,8 @@ class Simulated:
         self._ring = Ring()
         self._state = StateStore(database, SlotHasher(bytes([number]) * 16), LARGE)
         self._events = EventCache(database, self._ring, LARGE)
-        signer = Signer(self.name, SigningKey("1", bytes([number + 1]) * 32))
-        self._inputs = Inputs(signer, self._state, self._events, self._head_of)
+        self.signer = Signer(self.name, SigningKey("1", bytes([number + 1]) * 32))
+        self._inputs = Inputs(self.signer, self._state, self._events, self._head_of)
 
     # What its users do.
 

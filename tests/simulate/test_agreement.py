@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulate.agreement import disagreement
+from tests.simulate.agreement import disagreement, overthrow
+from tests.simulate.liar import LyingWorld
 from tests.simulate.world import World
 
 SEEDS = 300
+LYING_SEEDS = 200
 SEEDS_A_TEST = 20
 STEPS = 60
 
@@ -18,3 +20,11 @@ def test_servers_agree_in_the_end(first: int) -> None:
         world = World(seed)
         world.run(STEPS)
         assert disagreement(world) is None, f"seed {seed}, room version {world.version}"
+
+
+@pytest.mark.parametrize("first", range(0, LYING_SEEDS, SEEDS_A_TEST))
+def test_a_server_that_lies_gains_no_power_and_silences_nobody(first: int) -> None:
+    for seed in range(first, first + SEEDS_A_TEST):
+        world = LyingWorld(seed)
+        world.run(STEPS)
+        assert overthrow(world) is None, f"seed {seed}, room version {world.version}"

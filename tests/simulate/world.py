@@ -10,6 +10,7 @@ import random
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from homeserver.core.auth import Rejected
 from homeserver.core.canonical_json import JsonObject
@@ -44,6 +45,9 @@ class World:
     weather: Weather = field(default_factory=Weather)
     story: list[str] = field(default_factory=list)
 
+    must_know_all: ClassVar[bool] = True
+    """Whether every event that is named anywhere exists."""
+
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
         self.version = self.random.choice(VERSIONS)
@@ -65,7 +69,7 @@ class World:
         create = first.create(creator, {})
         room_id = create[0].room_id
         levels: JsonObject = {
-            "users": dict.fromkeys(self.users[1::2], 50),
+            "users": dict.fromkeys(self.moderators(), 50),
             "state_default": 50,
             "events_default": 0,
             "events": {"m.room.topic": 0, "org.example.thing": 0},
@@ -83,18 +87,22 @@ class World:
         for user_id in self.users:
             server = self.servers[server_name_of(user_id)]
             if server is not first:
-                server.receive(first.name, [event.json for event in told], Wires(self, server.name))
+                server.receive(first.name, [event.json for event in told], self.wires(server.name))
             if user_id != creator:
                 told += server.add(Draft(room_id, "m.room.member", user_id, {"membership": "join"}, user_id))
             first.receive(
-                server.name, [event.json for event in told if event.sender == user_id], Wires(self, first.name)
+                server.name, [event.json for event in told if event.sender == user_id], self.wires(first.name)
             )
         self.settle(told)
+
+    def moderators(self) -> list[UserId]:
+        """Who may do more than others."""
+        return self.users[1::2]
 
     def settle(self, events: Sequence[Event]) -> None:
         """Everybody gets all of these, in order."""
         for server in self.servers.values():
-            server.receive(next(iter(self.servers)), [event.json for event in events], Wires(self, server.name))
+            server.receive(next(iter(self.servers)), [event.json for event in events], self.wires(server.name))
 
     # The middle: anything.
 
@@ -150,6 +158,10 @@ class World:
         users[self.random.choice(self.users[1:])] = self.random.choice((0, 25, 50, 75))
         return Draft(server.room.room_id, "m.room.power_levels", user_id, {**content, "users": users}, "")
 
+    def wires(self, asking: str) -> Wires:
+        """The other servers, as one of them reaches them."""
+        return Wires(self, asking)
+
     # The network.
 
     def post(self, origin: str, pdu: bytes) -> None:
@@ -168,7 +180,7 @@ class World:
         for _, _, origin, destination, pdu in sorted(due):
             if self.is_parted(origin, destination):
                 continue
-            self.servers[destination].receive(origin, [pdu], Wires(self, destination))
+            self.servers[destination].receive(origin, [pdu], self.wires(destination))
 
     def is_parted(self, one: str, other: str) -> bool:
         """Whether two servers cannot reach each other now."""
@@ -183,11 +195,15 @@ class World:
             self.time += 1
             self.deliver()
         for _ in range(2):
-            for server in self.servers.values():
-                server.try_waiting(Wires(self, server.name))
+            for server in self.honest():
+                server.try_waiting(self.wires(server.name))
             for server in self.present():
                 self._say(server)
         return self.present()
+
+    def honest(self) -> list[Simulated]:
+        """The servers that keep to the rules."""
+        return list(self.servers.values())
 
     def present(self) -> list[Simulated]:
         """The servers that are in the room, as whoever made it sees it."""
@@ -195,7 +211,7 @@ class World:
         inside = {server_name_of(user_id) for user_id in first.members("join")}
         return [
             server
-            for server in self.servers.values()
+            for server in self.honest()
             if server.name in inside and any(server_name_of(user) == server.name for user in server.members("join"))
         ]
 
@@ -210,7 +226,7 @@ class World:
                 self._tell(f"{speaker} says {event.event_id} at the end, after {event.prev_events}")
                 for other in self.servers.values():
                     if other is not server:
-                        other.receive(server.name, [event.json], Wires(self, other.name))
+                        other.receive(server.name, [event.json], self.wires(other.name))
 
     def _tell(self, line: str) -> None:
         self.story.append(f"{self.time}: {line}")

