@@ -157,6 +157,10 @@ class Feeds:
     def _concerned_by_device(self, row: DeviceListRow) -> list[Feed]:
         rooms = self._memberships.cached(row.user_id)
         if rooms is None:
+            # Until it is known whom it concerns, whoever asks must look: who is told that there is nothing goes on
+            # behind it.
+            for feed in self._feeds.values():
+                feed.touched = row.position
             Deferred.fromCoroutine(self._touch_later(row)).addErrback(
                 lambda failure: log.error("device lists could not be told", error=repr(failure.value))
             )
@@ -164,10 +168,7 @@ class Feeds:
         return self._near(row.user_id, rooms.joined)
 
     async def _touch_later(self, row: DeviceListRow) -> None:
-        """Wake those who are in a room with the user, once it is known in which rooms the user is.
-
-        Whoever asked in the meantime has found the change: it is not by feeds that answers are made.
-        """
+        """Wake those who are in a room with the user, once it is known in which rooms the user is."""
         rooms = await self._memberships.of_user(row.user_id)
         near = self._near(row.user_id, rooms.joined)
         for feed in near:
