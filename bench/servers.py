@@ -48,6 +48,10 @@ class Server(ABC):
     def write_config(self, default_passwords: bool) -> None:
         """Write its config; with its default password hashing, or the cheapest that it takes."""
 
+    def adapt(self, config: dict[str, object]) -> dict[str, object]:
+        """The config of this server, where it differs from the usual one."""
+        return config
+
     def create(self) -> None:
         """Make its database and its config, and start it."""
         self.folder.mkdir(parents=True)
@@ -156,6 +160,7 @@ class Myelin(Server):
         }
         if not default_passwords:
             config["passwords"] = {"memory": "1M", "iterations": 1, "parallelism": 1}
+        config = self.adapt(config)
         (self.folder / "myelin.yaml").write_text(json.dumps(config, indent=1))
 
 
@@ -213,6 +218,7 @@ class Synapse(Server):
         }
         if not default_passwords:
             config["bcrypt_rounds"] = 4
+        config = self.adapt(config)
         (self.folder / "homeserver.yaml").write_text(json.dumps(config, indent=1))
         (self.folder / "log.yaml").write_text(json.dumps({"version": 1, "root": {"level": "WARNING"}}))
         key = self.folder / "signing.key"

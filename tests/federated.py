@@ -1,78 +1,38 @@
-"""Homeservers that speak to each other: TLS with certificates of an authority of the tests, names that are 127.0.0.1:PORT.
+"""Homeservers that speak to each other over TLS; their names are 127.0.0.1:PORT.
 
-def test_a_message_crosses(pair: Pair) -> None:
-    alice, bob = pair.first.cast("alice"), pair.second.cast("bob")
+here, there = pair
+alice, bob = here.cast("alice"), there.cast("bob")
 """
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
+from bench.authority import HOST, Authority
 from tests.cast import Actor, Cast, Device
 from tests.integration.admin import free_port
 from tests.servers import Myelin
 from tests.wire import Json
 
-HOST: Final = "127.0.0.1"
-
 
 class TestAuthority:
-    """Makes the certificates of test servers. `file` is its own."""
+    """Makes the certificates of test servers. `file` is its own, `tls` what a listener needs."""
 
     __test__ = False
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="myelin-authority-"))
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Authority of the tests")])
-        builder = self._builder(self._name, self._key.public_key())
-        certificate = builder.add_extension(x509.BasicConstraints(True, None), True).sign(self._key, hashes.SHA256())
-        self.file = self.folder / "authority.pem"
-        self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        self.tls = self._certificate()
+        authority = Authority(self.folder)
+        self.file = authority.file
+        self.tls = {"certificate": str(authority.certificate), "private_key": str(authority.private_key)}
 
     def remove(self) -> None:
         """Delete the files."""
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _certificate(self) -> dict[str, Json]:
-        """A certificate for this machine, as a listener's `tls`."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
-        names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(HOST)), x509.DNSName("localhost")])
-        builder = self._builder(subject, key.public_key()).add_extension(names, False)
-        certificate = builder.sign(self._key, hashes.SHA256())
-        files = {"certificate": self.folder / "server.crt", "private_key": self.folder / "server.key"}
-        files["certificate"].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        files["private_key"].write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        return {name: str(file) for name, file in files.items()}
-
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        now = datetime.datetime.now(datetime.UTC)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-        )
 
 
 class Federated(Myelin):

@@ -5,7 +5,9 @@ from bench.scenarios import (
     big_room,
     crash,
     disk,
+    e2e_keys,
     fanout,
+    federation,
     idle,
     login,
     messages,
@@ -26,8 +28,10 @@ SCENARIOS: dict[str, Scenario] = {
     "login": login.run,
     "big_room": big_room.run,
     "disk": disk.run,
+    "e2e_keys": e2e_keys.run,
     "ready": ready.run,
     "crash": crash.run,
+    "federation": federation.run,
 }
 # What other servers are not put through unless it is asked for by name: it compares nothing.
 ONLY_OURS = frozenset({"crash"})
