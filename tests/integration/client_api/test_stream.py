@@ -109,7 +109,7 @@ def test_requests_for_one_room_are_carried_out_in_their_order(cast: Cast) -> Non
             )
         by_id: dict[int, str] = {}
         while len(by_id) < 60:
-            frame = stream._frame()
+            frame = stream.frame()
             by_id[frame["id"]] = frame["event_id"]
     history = romeo.whole_history(room, backwards=False)
     assert [event for event in history.ids if event in by_id.values()] == [by_id[number] for number in range(60)]
@@ -136,7 +136,7 @@ def test_requests_for_one_room_are_carried_out_in_their_order(cast: Cast) -> Non
 def test_what_makes_no_sense_is_refused_and_the_stream_goes_on(cast: Cast, frame: Json, errcode: str) -> None:
     with stream_of(cast("romeo")) as stream:
         stream.send({"id": "mine", **frame})
-        answer = stream._frame()
+        answer = stream.frame()
         assert (answer["id"], answer["errcode"]) == ("mine", errcode)
         assert isinstance(answer["error"], str)
         assert stream.asks("ping") == {"id": 1}
@@ -162,7 +162,7 @@ def test_nesting_without_end_is_refused(cast: Cast) -> None:
     with stream_of(cast("romeo")) as stream:
         deep = b'{"op":"send","id":1,"room_id":"!a:b","type":"x","txn_id":"1","content":' + b'{"a":' * 10_000
         stream._send_frame(0x1, deep + b"1" + b"}" * 10_001)
-        assert stream._frame()["errcode"] == "M_BAD_JSON"
+        assert stream.frame()["errcode"] == "M_BAD_JSON"
         assert stream.asks("ping")["id"] == 1
 
 
