@@ -241,8 +241,12 @@ class Device:
         timeout_ms: int = 0,
         full_state: bool | None = None,
         use_state_after: bool | None = None,
+        set_presence: str | None = "offline",
     ) -> Synced:
-        """What has happened; without `since`: how things are."""
+        """What has happened; without `since`: how things are.
+
+        People do not show by it unless told to: the coming and going of others is not to wake those who wait for more.
+        """
         return Synced(
             self.asks(
                 "GET",
@@ -252,6 +256,7 @@ class Device:
                 timeout=timeout_ms,
                 full_state=full_state,
                 use_state_after=use_state_after,
+                set_presence=set_presence,
             )
         )
 

@@ -84,7 +84,7 @@ def test_who_was_never_there_is_offline(couple: Couple) -> None:
 
 def test_who_syncs_is_online_and_hears_so(couple: Couple) -> None:
     romeo, juliet, _ = couple
-    own = told(juliet.sync(), juliet)
+    own = told(syncs(juliet), juliet)
     assert own["presence"] == "online" and own["currently_active"] is True
     found = seen_by(romeo, juliet)
     assert found["presence"] == "online" and found["currently_active"] is True
@@ -292,8 +292,8 @@ def test_where_presence_is_off_everybody_is_offline(make_server: MakeServer) -> 
     room = romeo.creates_room(preset="public_chat")
     juliet.joins(room)
     says(juliet, "online", "here")
-    assert "presence" not in juliet.sync().answer
-    assert "presence" not in romeo.sync().answer
+    assert "presence" not in syncs(juliet).answer
+    assert "presence" not in syncs(romeo).answer
     assert seen_by(romeo, juliet) == {"presence": "offline"}
     with refused("M_FORBIDDEN", 403):
         seen_by(cast("paris"), juliet)
