@@ -51,6 +51,12 @@ def delete_keys(tx: Statements, user_id: str, usages: Sequence[str]) -> None:
     tx.execute("DELETE FROM cross_signing_keys WHERE user_id = %s AND usage = ANY(%s)", (user_id, list(usages)))
 
 
+def delete_of_user(tx: Statements, user_id: str) -> None:
+    """Delete all keys of a user, and the signatures on them."""
+    tx.execute("DELETE FROM cross_signing_keys WHERE user_id = %s", (user_id,))
+    tx.execute("DELETE FROM key_signatures WHERE user_id = %s", (user_id,))
+
+
 def keys_of(tx: Cursor, user_ids: Sequence[str]) -> list[CrossSigningKey]:
     """All cross-signing keys of some users."""
     tx.execute(

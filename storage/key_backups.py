@@ -97,6 +97,11 @@ def delete(tx: Cursor, user_id: str, version: int) -> bool:
     return was_there
 
 
+def delete_of_user(tx: Cursor, user_id: str) -> None:
+    """Delete all versions of a user with all that is in them."""
+    tx.execute("DELETE FROM key_backups WHERE user_id = %s", (user_id,))
+
+
 def sessions(tx: Cursor, user_id: str, version: int, which: Which) -> list[BackedUpSession]:
     """Sessions of a version."""
     tx.execute(

@@ -53,8 +53,7 @@ class KeysForServers:
     async def updates(self, row: DeviceListRow) -> list[JsonObject]:
         """The EDUs that tell other servers of a change of a local user: type and content.
 
-        None where the user has changed something else since: the EDU of that names this change as the one before it, so
-        who needs the details fetches the list.
+        Where the user has changed more since, the EDU builds upon what nobody has: who gets it fetches the list.
         """
         return await self._database.read(_updates, row.user_id, row.device_id, row.position)
 
@@ -82,8 +81,7 @@ def _devices(tx: Cursor, user_id: str) -> JsonObject | None:
 
 def _updates(tx: Cursor, user_id: str, device_id: str | None, position: int) -> list[JsonObject]:
     newest, previous = device_list_table.position_of(tx, user_id)
-    if newest != position:
-        return []
+    before = previous if newest == position else position
     found = read_local_keys(tx, {user_id: () if device_id is None else (device_id,)}, None)
     if device_id is None:
         content: JsonObject = {"user_id": user_id}
@@ -95,7 +93,7 @@ def _updates(tx: Cursor, user_id: str, device_id: str | None, position: int) -> 
         "user_id": user_id,
         "device_id": device_id,
         "stream_id": position,
-        "prev_id": [] if previous is None else [previous],
+        "prev_id": [] if before is None else [before],
     }
     if device_table.one(tx, user_id, device_id) is None:
         content["deleted"] = True

@@ -270,7 +270,7 @@ def _is_user_of(value: JsonValue, origin: str) -> TypeGuard[str]:
 
 
 def _is_name(value: JsonValue) -> TypeGuard[str]:
-    return isinstance(value, str) and 0 < len(value) <= MAX_NAME and "\0" not in value
+    return isinstance(value, str) and len(value) <= MAX_NAME and "\0" not in value
 
 
 def _is_number(value: JsonValue) -> TypeGuard[int]:

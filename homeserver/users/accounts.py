@@ -17,6 +17,8 @@ from homeserver.users.sessions import Sessions
 from homeserver.web.access import Requester
 from storage import account_data as account_data_table
 from storage import accounts as account_table
+from storage import cross_signing as cross_signing_table
+from storage import key_backups as key_backup_table
 from storage import presence as presence_table
 from storage import profiles as profile_table
 from storage.database import Cursor, Database
@@ -87,6 +89,9 @@ class Accounts:
 
 def _close(tx: Cursor, user_id: str, erase: bool) -> None:
     account_table.deactivate(tx, user_id, erase=erase)
+    # Of no use to anybody any more: what they are for is gone with the devices.
+    cross_signing_table.delete_of_user(tx, user_id)
+    key_backup_table.delete_of_user(tx, user_id)
     if erase:
         profile_table.delete_of_user(tx, user_id)
         account_data_table.delete_of_user(tx, user_id)
