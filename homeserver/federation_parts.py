@@ -29,6 +29,7 @@ from homeserver.rooms.remote_joins import RemoteJoins
 from homeserver.rooms.restricted import Admissions
 from homeserver.rooms.server_acl import ServerAcls
 from homeserver.rooms.stripped import StrippedStates
+from homeserver.rooms.withdrawals import Withdrawals
 from homeserver.runtime.turns import Turns
 from homeserver.transport_parts import Transport
 from storage.rows import DeviceListRow
@@ -90,10 +91,11 @@ def make_federating(base: Foundations, rooms: RoomCore, transport: Transport) ->
         stripped,
         rooms.heads,
         turns,
-        database,
         base.signer,
         clock,
     )
+    receiving = make_receiving(base, rooms, accepter, acls)
+    receiving.transactions.withdraw_by(Withdrawals(outside, ring, turns, server_name).take)
     return Federating(
         transport=transport,
         sender=sender,
@@ -106,7 +108,7 @@ def make_federating(base: Foundations, rooms: RoomCore, transport: Transport) ->
         stripped=stripped,
         elsewhere=elsewhere,
         backfill=Backfill(database, accepter, server_name, clock),
-        receiving=make_receiving(base, rooms, accepter, acls),
+        receiving=receiving,
     )
 
 

@@ -65,6 +65,13 @@ def numbers_of(tx: Cursor, room_ids: Sequence[str]) -> dict[str, int]:
     return dict(tx.fetchall())
 
 
+def version_of(tx: Cursor, room_id: str) -> str | None:
+    """The version of a room; None if we know nothing of it."""
+    tx.execute("SELECT version FROM rooms WHERE room_id = %s", (room_id,))
+    row = tx.fetchone()
+    return None if row is None else str(row[0])
+
+
 def ids_of(tx: Cursor, rooms: Sequence[int]) -> dict[int, str]:
     """The ids of those of the rooms that there are, by number."""
     tx.execute("SELECT room, room_id FROM rooms WHERE room = ANY(%s)", (list(rooms),))

@@ -5,7 +5,7 @@ Specification: server-server API, "Transactions", PUT /send/{txnId}; "Server Acc
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, Protocol
 
@@ -49,6 +49,9 @@ Results = dict[str, str | None]
 """Event id → what went wrong, None where nothing did."""
 
 
+Withdrawn = Callable[[str, str, Sequence[JsonObject]], Awaitable[Results]]
+
+
 class EduHandler(Protocol):
     """Takes the EDUs of one type. What makes no sense is ignored."""
 
@@ -77,12 +80,17 @@ class InboundTransactions:
         self._acls = acls
         self._inbox = inbox
         self._edus = edus
+        self._withdrawals: Withdrawn | None = None
         self._writer = writer
         self._clock = clock
         self._turns: Turns[tuple[str, str]] = Turns()
         self._answers: Lru[tuple[str, str], bytes] = Lru(MOST_ANSWERS)
         self._met: Lru[str, bool] = Lru(MOST_ORIGINS)
         """Servers that have sent something since the start: only their first one may be a repeat from before."""
+
+    def withdraw_by(self, withdrawals: Withdrawn) -> None:
+        """Have events of rooms that this server is not in looked at: invites may be taken back by them."""
+        self._withdrawals = withdrawals
 
     def handle(self, kind: str, handler: EduHandler) -> None:
         """Have another kind of EDUs taken by this handler."""
@@ -147,6 +155,9 @@ class InboundTransactions:
     async def _take_room(self, origin: str, room_id: str, pdus: Sequence[JsonObject]) -> Results:
         room = await self._heads.if_known(room_id)
         if room is None or not room.local_joined:
+            ended = {} if self._withdrawals is None else await self._withdrawals(origin, room_id, pdus)
+            if ended:
+                return ended
             log.info("events were dropped", origin=origin, room=room_id, reason="this server is not in the room")
             named = [_id_of(pdu, None if room is None else room.rules) for pdu in pdus]
             return {event_id: "This server is not in the room." for event_id in named if event_id}

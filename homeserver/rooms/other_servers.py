@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import msgspec
 import structlog
 
 from federation.outbound.errors import RemoteError, RemoteRefused
@@ -36,10 +35,6 @@ from homeserver.rooms.stripped import StrippedStates
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.turns import Turns
 from homeserver.web.errors import Forbidden, MatrixError, NotFound
-from storage import invite_states
-from storage import memberships as membership_table
-from storage import rooms as room_table
-from storage.database import Cursor, Database
 
 MOST_SERVERS: Final = 10
 """Servers that are asked for one thing."""
@@ -57,12 +52,6 @@ class Asking:
     queries: Queries
 
 
-class _Shown(msgspec.Struct, frozen=True):
-    """A stripped event, as far as it matters here."""
-
-    sender: str
-
-
 class OtherServers:
     """Asks other servers."""
 
@@ -76,7 +65,6 @@ class OtherServers:
         stripped: StrippedStates,
         heads: Heads,
         turns: Turns[str],
-        database: Database,
         signer: Signer,
         clock: Clock,
     ) -> None:
@@ -88,7 +76,6 @@ class OtherServers:
         self._stripped = stripped
         self._heads = heads
         self._turns = turns
-        self._database = database
         self._signer = signer
         self._clock = clock
 
@@ -220,12 +207,9 @@ class OtherServers:
     async def _candidates(self, user_id: str, room_id: str, via: Sequence[str]) -> list[str]:
         """Servers that may be in the room: those named, the inviter's, the one that made it, those that were in it."""
         named = list(via)
-        current = await self._outside.current(room_id, user_id)
-        if current is not None:
-            named.append(server_name_of(current.event.sender))
+        named += await self._outside.servers_behind(room_id, user_id)
         if ":" in room_id:
             named.append(server_name_of(room_id))
-        named += await self._database.read(_servers_of, room_id, user_id)
         found: list[str] = []
         for name in named:
             try:
@@ -241,14 +225,3 @@ class OtherServers:
         draft = Draft(room_id, MEMBER, user_id, content, user_id)
         depth = current.depth + 1
         return build(draft, rules, [current.event_id], [], depth, self._clock.now_ms(), self._signer, new_id)
-
-
-def _servers_of(tx: Cursor, room_id: str, user_id: str) -> list[str]:
-    """The servers whose users were in the room when we were, and those whose users are named in what it showed us."""
-    number = room_table.numbers_of(tx, [room_id]).get(room_id)
-    if number is None:
-        return []
-    servers = [server for server, _ in membership_table.servers_in(tx, number)]
-    shown = invite_states.one(tx, number, user_id)
-    events = [] if shown is None else msgspec.json.decode(shown, type=list[_Shown])
-    return [*servers, *(event.sender.partition(":")[2] for event in events)]

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from homeserver.core.event import Event
 from homeserver.core.ids import ServerName, server_name_of
+from homeserver.core.room_rules import ROOM_RULES, RoomRules
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.heads import Heads
 from homeserver.runtime.writer import Also, Writer
@@ -54,6 +57,33 @@ class OutsideMemberships:
         """The member event of a user in a room that this server is not in; None if there is none."""
         position = await self._database.read(_position_of, room_id, user_id)
         return None if position is None else (await self._events.by_positions([position])).get(position)
+
+    async def servers_behind(self, room_id: str, user_id: str) -> list[str]:
+        """Servers that are or were in the room as far as we know: of the inviter, of those named in what was shown."""
+        found = await self._database.read(_servers_behind, room_id, user_id)
+        current = await self.current(room_id, user_id)
+        return found if current is None else [server_name_of(current.event.sender), *found]
+
+    async def rules_of(self, room_id: str) -> RoomRules | None:
+        """The version of a room that we know of; None if we do not."""
+        version = await self._database.read(room_table.version_of, room_id)
+        return None if version is None else ROOM_RULES.get(version)
+
+
+class _Shown(msgspec.Struct, frozen=True):
+    """A stripped event, as far as it matters here."""
+
+    sender: str
+
+
+def _servers_behind(tx: Cursor, room_id: str, user_id: str) -> list[str]:
+    room = room_table.numbers_of(tx, [room_id]).get(room_id)
+    if room is None:
+        return []
+    servers = [server for server, _ in membership_table.servers_in(tx, room)]
+    shown = invite_states.one(tx, room, user_id)
+    events = [] if shown is None else msgspec.json.decode(shown, type=list[_Shown])
+    return [*servers, *(event.sender.partition(":")[2] for event in events)]
 
 
 def _write_stripped(room: int, user_id: str, stripped: Sequence[bytes] | None) -> Also:

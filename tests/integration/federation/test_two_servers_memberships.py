@@ -90,6 +90,32 @@ def test_a_knock_crosses_and_is_answered(pair: Pair) -> None:
     assert romeo.user_id in juliet.members(room)
 
 
+def test_an_invite_is_taken_back(pair: Pair) -> None:
+    here, there = pair
+    romeo, juliet = here.cast("romeo"), there.cast("juliet")
+    room = romeo.creates_room()
+    since = juliet.sync()
+    romeo.invites(room, juliet)
+    seen = juliet.syncs_until(since, lambda seen: room in seen.last.invited)
+    romeo.kicks(room, juliet)
+    juliet.syncs_until(seen.last, lambda seen: room in seen.last.left)
+    assert room not in juliet.sync().invited
+    with refused("M_FORBIDDEN", 403):
+        joins_through(juliet, room, here)
+
+
+def test_a_knock_is_refused(pair: Pair) -> None:
+    here, there = pair
+    romeo, juliet = here.cast("romeo"), there.cast("juliet")
+    rules = {"type": "m.room.join_rules", "state_key": "", "content": {"join_rule": "knock"}}
+    room = romeo.creates_room(initial_state=[rules])
+    since = juliet.sync()
+    juliet.asks("POST", "knock", room, body={}, via=here.server_name)
+    romeo.kicks(room, juliet, reason="no")
+    juliet.syncs_until(since, lambda seen: room in seen.last.left)
+    assert room not in juliet.sync().knocked
+
+
 def test_a_knock_is_taken_back(pair: Pair) -> None:
     here, there = pair
     romeo, juliet = here.cast("romeo"), there.cast("juliet")
