@@ -15,7 +15,7 @@ from typing import Final
 from bench.authority import HOST, Authority
 from tests.cast import Actor, Cast, Device
 from tests.integration.admin import free_port
-from tests.servers import Myelin
+from tests.servers import Homeserver, Myelin
 from tests.wire import Json
 
 
@@ -66,6 +66,6 @@ EVERYTHING: Final = {"room": {"timeline": {"limit": 1000}}}
 """A filter for those who want to see all messages in the answers of /sync."""
 
 
-def joins_through(who: Device, room: str, server: Federated) -> None:
+def joins_through(who: Device, room: str, server: Homeserver) -> None:
     """Join a room through a server that is in it."""
     assert who.asks("POST", "join", room, body={}, via=server.server_name)["room_id"].startswith("!")

@@ -1,0 +1,37 @@
+"""Fixtures for tests with other homeservers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from tests.federated import TestAuthority
+from tests.interop.synapse import Both, LinkedMyelin, NotInstalled, Sides, Synapse, install
+from tests.postgres import TestServer
+
+
+@pytest.fixture(scope="session")
+def both(postgres: TestServer) -> Iterator[Both]:
+    """Our server and Synapse, in one federation. Ours makes no mistakes of its own."""
+    try:
+        install()
+    except NotInstalled as reason:
+        pytest.skip(str(reason))
+    with contextlib.ExitStack() as stack:
+        authority = TestAuthority()
+        stack.callback(authority.remove)
+        ours, synapse = LinkedMyelin(postgres.fresh_database(), authority), Synapse(authority)
+        for server in (ours, synapse):
+            stack.callback(server.remove)
+            server.start()
+        yield Both(ours, synapse)
+        assert ours.stop() == 0, ours.output()
+        assert ours.errors() == []
+
+
+@pytest.fixture(params=["ours", "synapse"])
+def sides(both: Both, request: pytest.FixtureRequest) -> Sides:
+    """Whose room it is: ours, with people of Synapse coming to it, and the other way round."""
+    return Sides(*both) if request.param == "ours" else Sides(*reversed(both))
