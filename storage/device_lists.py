@@ -11,19 +11,23 @@ from storage.statements import Statements
 
 
 def persist(tx: Statements, rows: Sequence[DeviceListRow]) -> None:
-    """Note where users' devices changed; each user's last change holds, the one before is remembered beside it."""
-    positions: dict[str, list[int]] = {}
+    """Note where users' devices and keys changed; of devices also where they had changed before."""
+    positions = {row.user_id: row.position for row in rows}
+    streams: dict[str, list[int]] = {}
     for row in rows:
-        positions.setdefault(row.user_id, []).append(row.position)
+        if row.device_id is not None:
+            streams.setdefault(row.user_id, []).append(row.position)
     tx.execute(
-        "INSERT INTO device_list_positions (user_id, position, previous)"
-        " SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bigint[])"
+        "INSERT INTO device_list_positions AS held (user_id, position, stream_id, previous)"
+        " SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[])"
         " ON CONFLICT (user_id) DO UPDATE SET position = excluded.position,"
-        " previous = coalesce(excluded.previous, device_list_positions.position)",
+        " stream_id = coalesce(excluded.stream_id, held.stream_id), previous = CASE"
+        " WHEN excluded.stream_id IS NULL THEN held.previous ELSE coalesce(excluded.previous, held.stream_id) END",
         (
             list(positions),
-            [each[-1] for each in positions.values()],
-            [each[-2] if len(each) > 1 else None for each in positions.values()],
+            list(positions.values()),
+            [streams[user_id][-1] if user_id in streams else None for user_id in positions],
+            [streams[user_id][-2] if len(streams.get(user_id, ())) > 1 else None for user_id in positions],
         ),
     )
 
@@ -40,9 +44,12 @@ def changed_near(tx: Cursor, user_id: str, after: int) -> list[str]:
     return [changed for (changed,) in tx.fetchall()]
 
 
-def position_of(tx: Cursor, user_id: str) -> tuple[int, int | None]:
-    """Where a user's devices changed last, and where before that; (0, None) if they never did."""
-    tx.execute("SELECT position, previous FROM device_list_positions WHERE user_id = %s", (user_id,))
+def stream_of(tx: Cursor, user_id: str) -> tuple[int, int | None]:
+    """Where a device of a user changed last, and where one had changed before that; (0, None) if none ever did."""
+    tx.execute(
+        "SELECT stream_id, previous FROM device_list_positions WHERE user_id = %s AND stream_id IS NOT NULL",
+        (user_id,),
+    )
     return tx.fetchone() or (0, None)
 
 

@@ -224,9 +224,9 @@ class PresenceRow(Entry):
 
 @dataclass(slots=True, eq=False)
 class DeviceListRow(Entry):
-    """The devices or keys of a user changed, local or remote. `device_id`: which device; None: several, or the user's.
+    """A device of a user changed, or was deleted; or (`device_id` None) the keys of the user. Local or remote.
 
-    Written as one row for each user. The position is also the `stream_id` that other servers get.
+    Written as one row for each user. Where a device changed is also the `stream_id` that other servers get.
     """
 
     user_id: str

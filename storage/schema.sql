@@ -416,9 +416,10 @@ CREATE TABLE key_signatures (                -- signatures that were uploaded by
 CREATE INDEX key_signatures_signer ON key_signatures (signer, position) WHERE signer <> user_id;
 
 CREATE TABLE device_list_positions (         -- where in the log the devices or keys of a user changed last
-    user_id   text   COLLATE "C" PRIMARY KEY,
-    position  bigint NOT NULL,               -- of local users also the stream_id for other servers
-    previous  bigint                         -- where they had changed before that
+    user_id    text   COLLATE "C" PRIMARY KEY,
+    position   bigint NOT NULL,
+    stream_id  bigint,                       -- where a device changed last: for other servers
+    previous   bigint                        -- where a device had changed before that
 ) WITH (fillfactor = 80);
 CREATE INDEX device_list_positions_position ON device_list_positions (position);
 

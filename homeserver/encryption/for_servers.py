@@ -69,7 +69,7 @@ def _devices(tx: Cursor, user_id: str) -> JsonObject | None:
             devices.append(_with_name({"device_id": device_id}, value))
     answer: JsonObject = {
         "user_id": user_id,
-        "stream_id": device_list_table.position_of(tx, user_id)[0],
+        "stream_id": device_list_table.stream_of(tx, user_id)[0],
         "devices": list(devices),
     }
     if user_id in found.master_keys:
@@ -80,7 +80,7 @@ def _devices(tx: Cursor, user_id: str) -> JsonObject | None:
 
 
 def _updates(tx: Cursor, user_id: str, device_id: str | None, position: int) -> list[JsonObject]:
-    newest, previous = device_list_table.position_of(tx, user_id)
+    newest, previous = device_list_table.stream_of(tx, user_id)
     before = previous if newest == position else position
     found = read_local_keys(tx, {user_id: () if device_id is None else (device_id,)}, None)
     if device_id is None:

@@ -125,8 +125,9 @@ class RemoteLists:
         if known.stream_id is not None and stream_id <= known.stream_id and not known.is_stale:
             return
         if known.is_stale or not _follows(known, previous):
+            # Readers hear of it once it is read: until then there is nothing else to be shown.
             await self._writer.append(
-                [entry], also=[lambda tx: remote_table.note(tx, user_id, known.stream_id, is_stale=True)]
+                [], also=[lambda tx: remote_table.note(tx, user_id, known.stream_id, is_stale=True)]
             )
             self._tasks.start("read a device list anew", self._try_again(user_id))
             return
@@ -250,7 +251,9 @@ class RemoteLists:
             remote_table.replace(tx, user_id, stream_id, kept, is_stale=heard > stream_id)
             _put_user_keys(tx, keys)
 
-        await self._writer.append([DeviceListRow(user_id)], also=[change])
+        # Who asks for a list for the first time has the answer; one that is read anew is news to those who have it.
+        known = await self._database.read(remote_table.lists_of, [user_id])
+        await self._writer.append([DeviceListRow(user_id)] if known else [], also=[change])
         return heard <= stream_id
 
 

@@ -60,9 +60,10 @@ CREATE TABLE key_signatures (
 CREATE INDEX key_signatures_signer ON key_signatures (signer, position) WHERE signer <> user_id;
 
 CREATE TABLE device_list_positions (
-    user_id   text   COLLATE "C" PRIMARY KEY,
-    position  bigint NOT NULL,
-    previous  bigint
+    user_id    text   COLLATE "C" PRIMARY KEY,
+    position   bigint NOT NULL,
+    stream_id  bigint,
+    previous   bigint
 ) WITH (fillfactor = 80);
 CREATE INDEX device_list_positions_position ON device_list_positions (position);
 

@@ -47,23 +47,27 @@ def phone(tx: Cursor) -> int:
     return devices.put(tx, ROMEO, "PHONE", "phone", 5)[0]
 
 
-def changed(user_id: str, position: int) -> DeviceListRow:
-    row = DeviceListRow(user_id)
+def changed(user_id: str, position: int, device_id: str | None = "D") -> DeviceListRow:
+    row = DeviceListRow(user_id, device_id)
     row.position = position
     return row
 
 
-def test_a_user_has_one_position_and_the_one_before_it(tx: Cursor) -> None:
-    assert device_lists.position_of(tx, ROMEO) == (0, None)
+def test_a_user_has_one_position_and_the_stream_of_their_devices(tx: Cursor) -> None:
+    assert device_lists.stream_of(tx, ROMEO) == (0, None)
+    device_lists.persist(tx, [changed(ROMEO, 2, None)])
+    assert device_lists.stream_of(tx, ROMEO) == (0, None)
     device_lists.persist(tx, [changed(ROMEO, 3)])
-    assert device_lists.position_of(tx, ROMEO) == (3, None)
+    assert device_lists.stream_of(tx, ROMEO) == (3, None)
     device_lists.persist(tx, [changed(ROMEO, 5), changed(BENVOLIO, 6), changed(ROMEO, 7)])
-    assert device_lists.position_of(tx, ROMEO) == (7, 5)
-    device_lists.persist(tx, [changed(ROMEO, 9)])
-    assert device_lists.position_of(tx, ROMEO) == (9, 7)
-    assert [(row.user_id, row.position) for row in device_lists.after(tx, 0, 9, 5)] == [(BENVOLIO, 6), (ROMEO, 9)]
-    assert device_lists.changed_near(tx, ROMEO, 8) == [ROMEO]
-    assert device_lists.changed_near(tx, ROMEO, 9) == []
+    assert device_lists.stream_of(tx, ROMEO) == (7, 5)
+    device_lists.persist(tx, [changed(ROMEO, 8, None)])
+    assert device_lists.stream_of(tx, ROMEO) == (7, 5)
+    device_lists.persist(tx, [changed(ROMEO, 9), changed(ROMEO, 10, None)])
+    assert device_lists.stream_of(tx, ROMEO) == (9, 7)
+    assert [(row.user_id, row.position) for row in device_lists.after(tx, 0, 10, 5)] == [(BENVOLIO, 6), (ROMEO, 10)]
+    assert device_lists.changed_near(tx, ROMEO, 9) == [ROMEO]
+    assert device_lists.changed_near(tx, ROMEO, 10) == []
     tx.execute("INSERT INTO memberships VALUES (1, %s, 'join', 1), (1, %s, 'join', 1)", (ROMEO, BENVOLIO))
     assert sorted(device_lists.changed_near(tx, ROMEO, 5)) == [BENVOLIO, ROMEO]
 
