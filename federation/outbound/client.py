@@ -99,6 +99,16 @@ class FederationClient:
         order = _Order(destination, "PUT", with_query(path, query), _encoded(body), True, limit_bytes, None)
         return _json(destination, await self._send(order, timeout_s, ignore_backoff, repeatable=True))
 
+    async def put_for_bytes(
+        self, destination: str, path: str, query: Query | None, body: bytes, *, timeout_s: float, limit_bytes: int
+    ) -> bytes:
+        """PUT with an answer that is too large to be decoded as a whole: its body as it came. Raises RemoteError."""
+        order = _Order(destination, "PUT", with_query(path, query), body, True, limit_bytes, None)
+        answer = await self._send(order, timeout_s, False, repeatable=True)
+        if not 200 <= answer.status < 300:
+            raise _refusal(destination, answer)
+        return answer.body
+
     async def post(
         self,
         destination: str,

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import msgspec
+
 from federation.outbound.client import MEBIBYTE, FederationClient, path
 from federation.outbound.errors import RemoteNonsense
 from homeserver.core.canonical_json import JsonObject, JsonValue
-from homeserver.core.ids import InvalidId, parse_server_name
 from homeserver.core.room_rules import ROOM_RULES, RoomRules
 
 MAKE_TIMEOUT_S: Final = 20.0
@@ -31,15 +32,17 @@ class Template:
     event: JsonObject
 
 
-@dataclass(frozen=True, slots=True)
-class JoinAnswer:
-    """What came back for a join. `servers` are those in the room, where members are left out."""
+class JoinAnswer(msgspec.Struct):
+    """What came back for a join. The events are still encoded: there may be very many."""
 
-    event: JsonObject | None
-    state: list[JsonObject]
-    auth_chain: list[JsonObject]
-    members_omitted: bool
-    servers: list[str]
+    event: msgspec.Raw | None = None
+    state: list[msgspec.Raw] = []
+    auth_chain: list[msgspec.Raw] = []
+    members_omitted: bool = False
+    servers_in_room: list[str] | None = None
+
+
+_decode_join: Final = msgspec.json.Decoder(JoinAnswer).decode
 
 
 class MembershipRequests:
@@ -66,7 +69,7 @@ class MembershipRequests:
     ) -> JoinAnswer:
         """PUT send_join. Raises RemoteError."""
         target = path("/_matrix/federation/v2/send_join/{}/{}", room_id, event_id)
-        answer = await self._client.put(
+        body = await self._client.put_for_bytes(
             destination,
             target,
             {"omit_members": omit_members},
@@ -74,14 +77,10 @@ class MembershipRequests:
             timeout_s=SEND_TIMEOUT_S,
             limit_bytes=STATE_LIMIT_BYTES,
         )
-        returned, servers = answer.get("event"), answer.get("servers_in_room")
-        return JoinAnswer(
-            returned if isinstance(returned, dict) else None,
-            _objects(destination, answer, "state"),
-            _objects(destination, answer, "auth_chain"),
-            answer.get("members_omitted") is True,
-            _server_names(servers),
-        )
+        try:
+            return _decode_join(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise RemoteNonsense(destination, f"answered a join with what makes no sense: {error}") from None
 
     async def send_knock(self, destination: str, room_id: str, event_id: str, event: bytes) -> list[JsonObject]:
         """PUT send_knock; the stripped state of the room. Raises RemoteError."""
@@ -125,13 +124,3 @@ def _objects(destination: str, answer: JsonObject, key: str) -> list[JsonObject]
     if not isinstance(values, list):
         raise RemoteNonsense(destination, f"answered with {key} that is no array")
     return [value for value in values if isinstance(value, dict)]
-
-
-def _server_names(values: JsonValue) -> list[str]:
-    found: list[str] = []
-    for value in values if isinstance(values, list) else ():
-        try:
-            found.append(parse_server_name(value if isinstance(value, str) else ""))
-        except InvalidId:
-            continue
-    return found

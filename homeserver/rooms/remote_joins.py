@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import msgspec
 import structlog
 
 from federation.outbound.errors import RemoteNonsense
 from federation.outbound.keyring import KeyRing
 from federation.outbound.memberships import JoinAnswer, MembershipRequests
-from homeserver.core.canonical_json import JsonObject
+from homeserver.core.canonical_json import MAX_FEDERATION_NESTING, BadJson, JsonObject, decode_object
 from homeserver.core.event import BadEvent, Event
 from homeserver.core.room_rules import RoomRules
 from homeserver.rooms.accept import Accepter
@@ -61,8 +62,8 @@ class RemoteJoins:
         if room is not None and is_here(room):
             await self._accepter.accept_membership(event, server)
             return
-        state = await self._read(answer.state, event)
         auth_chain = await self._read(answer.auth_chain, event)
+        state = await self._read(answer.state, event)
         _check_create(server, [*state, *auth_chain], rules)
         await self._imports.import_room(room_id, rules, event, state, auth_chain, partial=answer.members_omitted)
 
@@ -70,7 +71,7 @@ class RemoteJoins:
         """The join as it is in the room: with the signature of whoever let us in, where somebody had to."""
         if answer.event is None or "join_authorised_via_users_server" not in event.content:
             return event
-        signed = Event.parse(answer.event, event.rules)
+        signed = read_pdu(_decoded(answer.event), event.rules)
         if signed.event_id != event.event_id:
             raise RemoteNonsense(server, "gave back another event for our join")
         bad = (await self._ring.verify_events([signed]))[0]
@@ -78,20 +79,31 @@ class RemoteJoins:
             raise RemoteNonsense(server, f"gave our join back without a valid signature: {bad}")
         return signed
 
-    async def _read(self, pdus: Sequence[JsonObject], join: Event) -> list[Event]:
-        """Those of the events that are well formed and of the room, each in the form in which it is to be used."""
+    async def _read(self, pdus: list[msgspec.Raw], join: Event) -> list[Event]:
+        """Those of the events that are well formed and of the room, each in the form in which it is to be used.
+
+        The encoded ones are gone afterwards: both are not held at once.
+        """
         events: list[Event] = []
-        for number, pdu in enumerate(pdus):
-            if number % EVENTS_AT_ONCE == EVENTS_AT_ONCE - 1:
+        pdus.reverse()
+        while pdus:
+            if len(pdus) % EVENTS_AT_ONCE == 0:
                 await self._clock.sleep(0)
             try:
-                event = read_pdu(pdu, join.rules)
+                event = read_pdu(_decoded(pdus.pop()), join.rules)
             except BadEvent as bad:
                 log.info("an event of a room that is joined is dropped", room=join.room_id, reason=bad.reason)
                 continue
             if event.room_id == join.room_id and event.is_state:
                 events.append(event)
         return events
+
+
+def _decoded(pdu: msgspec.Raw) -> JsonObject:
+    try:
+        return decode_object(bytes(pdu), MAX_FEDERATION_NESTING)
+    except BadJson as bad:
+        raise BadEvent(f"it is no JSON object: {bad}") from None
 
 
 def _check_create(server: str, events: Sequence[Event], rules: RoomRules) -> None:
