@@ -35,7 +35,8 @@ class Template:
 class JoinAnswer(msgspec.Struct):
     """What came back for a join. The events are still encoded: there may be very many."""
 
-    event: msgspec.Raw | None = None
+    event: msgspec.Raw = msgspec.Raw()
+    """Empty where the server sent none."""
     state: list[msgspec.Raw] = []
     auth_chain: list[msgspec.Raw] = []
     members_omitted: bool = False

@@ -69,7 +69,7 @@ class RemoteJoins:
 
     async def _signed_by_them(self, server: str, event: Event, answer: JoinAnswer) -> Event:
         """The join as it is in the room: with the signature of whoever let us in, where somebody had to."""
-        if answer.event is None or "join_authorised_via_users_server" not in event.content:
+        if bytes(answer.event) in (b"", b"null") or "join_authorised_via_users_server" not in event.content:
             return event
         signed = read_pdu(_decoded(answer.event), event.rules)
         if signed.event_id != event.event_id:
