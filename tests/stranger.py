@@ -25,9 +25,10 @@ from homeserver.core.event import Event
 from homeserver.core.ids import EventId, RoomId, ServerName, UserId
 from homeserver.core.room_rules import ROOM_RULES, RoomRules
 from homeserver.core.signatures import Signer, SigningKey
-from tests.federated import HOST, TestAuthority
+from tests.federated import TestAuthority
 from tests.wire import Json
 
+HOST: Final = "127.0.0.1"
 PREFIX: Final = "/_matrix/federation/v1/"
 
 Answer = Callable[["Asked"], Json]

@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from homeserver.core.event import Event
-from homeserver.core.ids import EventId
+from homeserver.core.ids import EventId, server_name_of
 from homeserver.rooms import judge_remote
 from homeserver.rooms.append import Appender, sentence
 from homeserver.rooms.event_cache import EventCache
@@ -154,19 +154,26 @@ class Accepter:
     async def _with_past(self, room_id: str, events: Sequence[Event], origin: str) -> Outcomes:
         """Fetch the past of events, then take them."""
         room = await self._heads.get(room_id)
-        earliest = room.extremity_ids[:MOST_EARLIEST]
-        reason = "what it follows or leans on cannot be had from the server that sent it"
-        try:
-            filling = await self._gaps.fill(origin, RoomOfEvents(room.room_id, room.rules), events, earliest)
-            batch = await self._run(room_id, origin, lambda placer: place_filling(placer, filling))
-            outcomes = batch.outcomes()
-        except PeerFailed as failed:
-            reason, outcomes = str(failed), {}
-        lost = {event.event_id for event in events} - outcomes.keys()
+        outcomes: Outcomes = {}
+        lost, reason = list(events), "what it follows or leans on cannot be had"
+        # Who sent them should know; if not, whoever made the room is likely to.
+        for server in dict.fromkeys((origin, server_name_of(room.create.sender))):
+            try:
+                filling = await self._gaps.fill(
+                    server, RoomOfEvents(room_id, room.rules), lost, room.extremity_ids[:MOST_EARLIEST]
+                )
+            except PeerFailed as failed:
+                reason = str(failed)
+                continue
+            batch = await self._run(room_id, origin, partial(place_filling, filling=filling))
+            outcomes.update(batch.outcomes())
+            lost = [event for event in lost if event.event_id not in outcomes]
+            if not lost:
+                break
         if lost:
             dropped = Outcome(Fate.DROPPED, judge_remote.PAST, reason)
-            await self.refuse(room_id, origin, [(event_id, dropped) for event_id in sorted(lost)])
-            outcomes.update(dict.fromkeys(lost, dropped))
+            await self.refuse(room_id, origin, [(event.event_id, dropped) for event in lost])
+            outcomes.update({event.event_id: dropped for event in lost})
         return outcomes
 
     async def _run(self, room_id: str, origin: str, place: Callable[[Placer], Batch]) -> Batch:

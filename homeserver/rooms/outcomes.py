@@ -94,7 +94,7 @@ def place_filling(placer: Placer, filling: Filling, *, is_history: bool = False)
             before = None
             if step.claim is not None:
                 found = placer.find(step.claim)
-                before = placer.state_of(row for row in found.values() if row is not None)
+                before = placer.claimed_state(step.event, [row for row in found.values() if row is not None])
             batch.placed.append(placer.add(step.event, is_history=is_history, before=before))
         except Unplaceable as gap:
             batch.unplaced.append(gap)

@@ -123,12 +123,23 @@ class Placer:
         self._enter(row, RoomChanges(None), auth)
         return Placed(row, verdict)
 
-    def state_of(self, rows: Iterable[EventRow]) -> NodeId:
-        """Root of the state that these state events make. Rejected ones are no part of it."""
-        slot = self.room.plan.inputs.state.slot
-        root, nodes = state_trie.build(
-            {slot(*row.event.key): row.position for row in rows if row.status is not Status.REJECTED}
-        )
+    def claimed_state(self, event: Event, rows: Sequence[EventRow]) -> NodeId:
+        """Root of the state before an event as another server tells it. Raises Unplaceable if it cannot be true.
+
+        No state is without the event that made the room, and none has an event that is against the rules by itself.
+        What the event leans on was in the state when it was made, or something else at the same places.
+        """
+        slot, number = self.room.plan.inputs.state.slot, self.room.room.number
+        state = [row for row in rows if row.event.is_state and row.room == number]
+        if self.create is None or all(row.event.event_id != self.create.event_id for row in state):
+            raise Unplaceable(event, event.prev_events, ())
+        if any(row.status is Status.REJECTED and row.state_root is None for row in state):
+            raise Unplaceable(event, event.prev_events, ())
+        leaning = [row.event.key for row in self.find(event.auth_events).values() if row is not None]
+        if not {row.event.key for row in state}.issuperset(leaning):
+            raise Unplaceable(event, event.prev_events, ())
+        entries = {slot(*row.event.key): row.position for row in state if row.status is not Status.REJECTED}
+        root, nodes = state_trie.build(entries)
         self.room.nodes.update(nodes)
         self.given_nodes.update(nodes)
         return root

@@ -30,6 +30,8 @@ class LyingWorld(World):
     def __post_init__(self) -> None:
         self.forged: dict[EventId, Event] = {}
         self.grabs: set[EventId] = set()
+        self.told: dict[str, StateIds] = {}
+        """The liar remembers what it told of an event: all are told the same."""
         super().__post_init__()
         self.liar = self.servers[LIAR]
 
@@ -158,10 +160,13 @@ class LyingWires(Wires):
     async def state_ids(self, server: str, room: RoomOfEvents, event_id: str) -> StateIds:
         if not self._lies(server):
             return await super().state_ids(server, room, event_id)
-        state = list(self._lying._state_for(UserId(f"@u0:{LIAR}")).values())
-        if self._lying.random.random() < 0.3:
-            state = self._lying.random.sample(state, len(state) // 2)
-        return StateIds(state, list(self._lying.forged)[:5])
+        told = self._lying.told.get(event_id)
+        if told is None:
+            state = list(self._lying._state_for(UserId(f"@u0:{LIAR}")).values())
+            if self._lying.random.random() < 0.3:
+                state = self._lying.random.sample(state, len(state) // 2)
+            told = self._lying.told[event_id] = StateIds(state, list(self._lying.forged)[:5])
+        return told
 
     async def events(self, server: str, room: RoomOfEvents, event_ids: Sequence[str]) -> list[Event]:
         asked: Simulated = self._server(server)
