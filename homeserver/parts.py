@@ -322,7 +322,7 @@ def make_room_services(
         public_list=PublicList(database, server_name, remote_lists),
         previews=Previews(rooms.heads, rooms.memberships, directory, rooms.state, rooms.events),
         entering=Entering(directory, changes),
-        members=Members(database, rooms.heads, rooms.memberships, readings, member_lists),
+        members=Members(database, rooms.heads, rooms.memberships, rooms.visible, readings, member_lists),
         state_reads=StateReads(readings, rooms.state, rooms.events, rooms.client_events, member_lists, clock),
         event_reads=event_reads,
         reports=Reports(database, rooms.heads, event_reads, clock),
@@ -365,7 +365,7 @@ def make_syncing(
     room_part = RoomPart(
         rooms.heads,
         Timelines(database, ring, rooms.events),
-        TimelinePart(rooms.client_events, ring),
+        TimelinePart(rooms.client_events, rooms.visible, ring),
         StatePart(rooms.state, rooms.events, rooms.client_events, ring),
         extras,
         rooms.visible,

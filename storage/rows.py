@@ -130,6 +130,10 @@ class EventRow(Entry):
     """The event as clients get it, without `unsigned` and `room_id`; made at the first use: core.client_format."""
     unsigned_json: bytes | None = None
     """What of `unsigned` is the same for every reader; made at the first use: homeserver.rooms.client_events."""
+    replaces: int | None = None
+    """Position of the state event that this one replaced; known together with `unsigned_json`."""
+    prev_content_json: bytes = b""
+    """The content of that one, as a member of `unsigned` for those who may see it; made with `unsigned_json`."""
     members: tuple[MemberChange, ...] = ()
     """How it changed the memberships of its room. Filled for entries of the ring, not for what is read from tables."""
     changes: RoomChanges | None = None

@@ -5,7 +5,7 @@ Specification: client-server API, "Room event format"; api/client-server/definit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -37,7 +37,8 @@ class ClientEvents:
             parts: list[bytes] = []
             before = wanted.get(replaced.get(row.position, 0))
             if before is not None:
-                parts.append(b'"prev_content":' + _encode(before.event.content))
+                row.replaces = before.position
+                row.prev_content_json = b',"prev_content":' + _encode(before.event.content)
                 parts.append(b'"replaces_state":' + _encode(before.event.event_id))
             redaction = wanted.get(row.redacted_by or 0)
             if redaction is not None:
@@ -65,17 +66,21 @@ class ClientEvents:
         membership: str | None = None,
         relations: bytes | None = None,
         room_id: bool = True,
+        prev_content: bool = False,
     ) -> bytes:
         """One client event as JSON.
 
         `device`: the reader's; the device that sent the event gets its transaction id back. `membership`: the reader's
         at the event. `relations`: the encoded `m.relations`. `room_id`: whether the event names its room, which /sync
-        leaves out.
+        leaves out. `prev_content`: whether the reader may see the state event that this one replaced; where state is
+        told as it is at some time, what was before is not.
         """
         age_ms = now_ms - row.event.origin_server_ts
         unsigned = b'{"age":%d' % (age_ms if age_ms > 0 else 0)
         if row.unsigned_json:
             unsigned += b"," + row.unsigned_json
+        if prev_content:
+            unsigned += row.prev_content_json
         if membership is not None:
             unsigned += b',"membership":"' + membership.encode() + b'"'
         if device is not None and row.device == device and row.txn_path is not None:
@@ -87,19 +92,25 @@ class ClientEvents:
             base = with_room_id(row, base)
         return base[:-1] + b',"unsigned":' + unsigned + b"}}"
 
-    async def rendered(
+    async def rendered_state(self, rows: Sequence[EventRow], now_ms: int) -> list[bytes]:
+        """Prepare and render rows as parts of a state."""
+        await self.prepare(rows)
+        return [self.render(row, now_ms) for row in rows]
+
+    def rendered(
         self,
         rows: Sequence[EventRow],
         now_ms: int,
         *,
-        device: int | None = None,
-        memberships: Mapping[int, str] | None = None,
-        relations: Mapping[str, bytes] | None = None,
+        device: int | None,
+        memberships: Mapping[int, str],
+        relations: Mapping[str, bytes],
+        concealed: Container[int],
     ) -> list[bytes]:
-        """Prepare and render rows for one reader. `memberships`: the reader's, by position of the event."""
-        await self.prepare(rows)
-        memberships = memberships or {}
-        relations = relations or {}
+        """Render prepared rows for one reader, whose memberships at the events are given by position.
+
+        `concealed`: positions of those events that replaced something which the reader may not see.
+        """
         return [
             self.render(
                 row,
@@ -107,6 +118,7 @@ class ClientEvents:
                 device=device,
                 membership=memberships.get(row.position),
                 relations=relations.get(row.event.event_id),
+                prev_content=row.position not in concealed,
             )
             for row in rows
         ]

@@ -132,6 +132,11 @@ class EventCache:
         if row is not None:
             _redact(row, event, redacted_by)
             self._keep(row)
+        if event.state_key is not None:
+            for follower in tuple(self._live.values()):
+                if follower.replaces == position:
+                    # It tells what it replaced: `prev_content`.
+                    follower.unsigned_json, follower.prev_content_json = None, b""
 
 
 def _redact(row: EventRow, event: Event, redacted_by: int) -> None:

@@ -76,8 +76,15 @@ class Showing:
     ) -> list[bytes]:
         """Events that the user may see, with their aggregations."""
         relations = await self.relations.bundled(user_id, room, rows)
-        return await self.client_events.rendered(
-            rows, self.clock.now_ms(), device=device, memberships=memberships, relations=relations
+        await self.client_events.prepare(rows)
+        concealed = await self.visible.concealed(user_id, room, rows, memberships)
+        return self.client_events.rendered(
+            rows,
+            self.clock.now_ms(),
+            device=device,
+            memberships=memberships,
+            relations=relations,
+            concealed=concealed,
         )
 
 
@@ -141,7 +148,8 @@ class History:
         encoded = await self._showing.render(user_id, device, room, rows, memberships)
         middle = len(before.rows)
         first, last = (older.rows[-1] if older.rows else row), (newer.rows[-1] if newer.rows else row)
-        state = await self._state_for_context(room, newer.rows[-1] if newer.rows else row, wanted, rows)
+        # What lies further on may be of a time that the reader may not see.
+        state = await self._state_for_context(room, after.rows[-1] if after.rows else row, wanted, rows)
         return b'{"events_before":%s,"event":%s,"events_after":%s,"start":%s,"end":%s,"state":%s}' % (
             json_array(encoded[:middle]),
             encoded[middle],
@@ -236,7 +244,7 @@ class History:
         return [found[position] for position in positions.values() if position in found]
 
     async def _rendered_state(self, rows: Sequence[EventRow]) -> list[bytes]:
-        return await self._showing.client_events.rendered(rows, self._showing.clock.now_ms())
+        return await self._showing.client_events.rendered_state(rows, self._showing.clock.now_ms())
 
 
 def _before(row: EventRow) -> PageToken:

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from homeserver.core.state_trie import NodeId
 from homeserver.core.tokens import PageToken, SyncToken
 from homeserver.rooms.heads import Heads
 from homeserver.rooms.member_lists import MemberLists
 from homeserver.rooms.memberships import Memberships
-from homeserver.rooms.reading import Readings
+from homeserver.rooms.reading import Reading, Readings
+from homeserver.rooms.visible import Visible
 from homeserver.web.errors import Forbidden
 from storage import rooms as room_table
 from storage.database import Database
@@ -28,12 +30,14 @@ class Members:
         database: Database,
         heads: Heads,
         memberships: Memberships,
+        visible: Visible,
         readings: Readings,
         member_lists: MemberLists,
     ) -> None:
         self._database = database
         self._heads = heads
         self._memberships = memberships
+        self._visible = visible
         self._readings = readings
         self._member_lists = member_lists
 
@@ -47,7 +51,7 @@ class Members:
     ) -> bytes:
         """Member events of a room, at a place of its history if one is named."""
         reading = await self._readings.of(user_id, room_id)
-        root = await (self._readings.root(reading) if at is None else self._readings.root_at(reading, at))
+        root = await (self._readings.root(reading) if at is None else self._root_at(user_id, reading, at))
         members = await self._member_lists.of(reading.room.number, root)
         return b'{"chunk":[' + members.chosen(membership, not_membership) + b"]}"
 
@@ -70,6 +74,17 @@ class Members:
         page = [number for number in shared if number > after][:MUTUAL_AT_ONCE]
         goes_on = bool(page) and page[-1] != shared[-1]
         return await self._ids(page), len(shared), page[-1] if goes_on else None
+
+    async def _root_at(self, user_id: str, reading: Reading, at: SyncToken | PageToken) -> NodeId:
+        """Root of the state at a place of the history; of a time before they were let in, members get their first."""
+        room = reading.room
+        root = await self._readings.root_at(reading, at)
+        if await self._visible.state_at(user_id, room.number, root, at.position):
+            return root
+        joined_at = await self._memberships.joined_at(user_id, room.number)
+        if not joined_at:
+            raise Forbidden("You may not see who was in this room at that time.")
+        return await self._heads.root_at(room, joined_at)
 
     async def _ids(self, numbers: Sequence[int]) -> list[str]:
         if not numbers:

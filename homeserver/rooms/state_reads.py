@@ -42,7 +42,7 @@ class StateReads:
         positions = [position for _, position in await self._state.items(room, root, members=False)]
         found = await self._events.by_positions(positions)
         rows = [found[position] for position in positions if position in found]
-        encoded = await self._client_events.rendered(rows, self._clock.now_ms())
+        encoded = await self._client_events.rendered_state(rows, self._clock.now_ms())
         members = await self._member_lists.of(room, root)
         return json_array([*encoded, *([members.all] if members.all else ())])
 
@@ -55,5 +55,5 @@ class StateReads:
         if row is None:
             raise NotFound(f"The room has no state of type {event_type} with the key {state_key!r}.")
         if whole_event:
-            return (await self._client_events.rendered((row,), self._clock.now_ms()))[0]
+            return (await self._client_events.rendered_state((row,), self._clock.now_ms()))[0]
         return msgspec.json.encode(row.event.content)

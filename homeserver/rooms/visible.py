@@ -6,7 +6,7 @@ Specification: client-server API, "Room History Visibility"; the rules are homes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from homeserver.core.state_trie import EMPTY_ROOT
 from homeserver.core.visibility import View, changes_view, history_visibility_of, joined_later, may_see
@@ -53,6 +53,34 @@ class Visible:
                 shown = before if after is None else after
                 memberships[row.position] = shown.membership or "leave"
         return seen, memberships
+
+    async def concealed(
+        self, user_id: str, room: int, rows: Sequence[EventRow], memberships: Mapping[int, str]
+    ) -> frozenset[int]:
+        """The positions of those of these prepared events that replaced a state event which the user may not see.
+
+        `memberships`: the user's at the events. Who was in the room before an event saw the state that it changed.
+        """
+        asked = {
+            row.position: row.replaces
+            for row in rows
+            if row.replaces is not None
+            and memberships.get(row.position) != "join"
+            and not (row.event.type == "m.room.member" and row.event.state_key == user_id)
+        }
+        if not asked:
+            return frozenset()
+        replaced = await self._events.by_positions(set(asked.values()))
+        seen, _memberships = await self.of(user_id, room, list(replaced.values()))
+        shown = {row.position for row in seen}
+        return frozenset(position for position, replaces in asked.items() if replaces not in shown)
+
+    async def state_at(self, user_id: str, room: int, root: bytes, position: int) -> bool:
+        """Whether the user may see what a room's state was at a position of the log, where it had this root."""
+        joined_now = room in (await self._memberships.of_user(user_id)).joined
+        ended_at = None if joined_now else await self._memberships.stay_ended_at(user_id, room)
+        view = await self._view(room, root, user_id)
+        return may_see(view, joined_later=joined_later(position, joined_now, ended_at))
 
     async def one(self, user_id: str, row: EventRow) -> bool:
         """Whether the user may see this event."""

@@ -34,13 +34,21 @@ class Reader:
         """Whether events look for this reader as they do for most, so that one encoding serves all."""
         return self.filter.event_fields is None and self.filter.event_format == "client"
 
-    def render(self, row: EventRow, membership: str | None, relations: bytes | None = None) -> bytes:
+    def render(
+        self, row: EventRow, membership: str | None, relations: bytes | None = None, *, prev_content: bool = False
+    ) -> bytes:
         """One event in the form that this reader asked for; its `unsigned` must have been prepared."""
         if self.filter.event_format == "federation":
             json = row.event.json
         else:
             json = ClientEvents.render(
-                row, self.now_ms, device=self.device, membership=membership, relations=relations, room_id=False
+                row,
+                self.now_ms,
+                device=self.device,
+                membership=membership,
+                relations=relations,
+                room_id=False,
+                prev_content=prev_content,
             )
         if self.filter.event_fields is None:
             return json

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from homeserver.rooms.client_events import ClientEvents
+from homeserver.rooms.visible import Visible
 from homeserver.runtime.log import Ring
 from homeserver.runtime.lru import Lru
 from homeserver.sync.reader import Reader
@@ -17,8 +18,9 @@ MOST_SHARED_BYTES = 8 * 1024 * 1024
 class TimelinePart:
     """Encodes timelines. A follower of the ring: after a redaction nothing that was encoded before may go out again."""
 
-    def __init__(self, client_events: ClientEvents, ring: Ring) -> None:
+    def __init__(self, client_events: ClientEvents, visible: Visible, ring: Ring) -> None:
         self._client_events = client_events
+        self._visible = visible
         self._shared: Lru[tuple[int, int, int, bool], bytes] = Lru(MOST_SHARED_BYTES, _weight)
         ring.subscribe(self._published)
 
@@ -40,12 +42,15 @@ class TimelinePart:
         shareable = memberships is None and not relations and reader.takes_common_form
         if not shareable or any(row.device == reader.device for row in rows):
             await self._client_events.prepare(rows)
-            return _encode(reader, rows, timeline.limited, memberships, relations or {})
+            concealed: Container[int] = ()
+            if memberships is not None:
+                concealed = await self._visible.concealed(reader.user_id, rows[0].room, rows, memberships)
+            return _encode(reader, rows, timeline.limited, memberships, relations or {}, concealed)
         key = (rows[0].position, rows[-1].position, len(rows), timeline.limited)
         known = self._shared.get(key)
         if known is None:
             await self._client_events.prepare(rows)
-            known = _encode(reader, rows, timeline.limited, None, {})
+            known = _encode(reader, rows, timeline.limited, None, {}, ())
             self._shared.put(key, known)
         return known
 
@@ -65,10 +70,14 @@ def _encode(
     limited: bool,
     memberships: Mapping[int, str] | None,
     relations: Mapping[str, bytes],
+    concealed: Container[int],
 ) -> bytes:
     events = b",".join(
         reader.render(
-            row, "join" if memberships is None else memberships.get(row.position), relations.get(row.event.event_id)
+            row,
+            "join" if memberships is None else memberships.get(row.position),
+            relations.get(row.event.event_id),
+            prev_content=row.position not in concealed,
         )
         for row in rows
     )

@@ -9,8 +9,8 @@ import msgspec
 from homeserver.core.canonical_json import JsonObject
 from homeserver.core.ids import RoomId, UserId
 from homeserver.runtime.log import Writer
-from homeserver.users.account_data import check_is_own
 from homeserver.runtime.turns import Turns
+from homeserver.users.account_data import check_is_own
 from homeserver.web.access import Requester
 from homeserver.web.errors import BadJson, InvalidParam
 from storage import account_data as account_data_table
