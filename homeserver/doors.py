@@ -18,6 +18,7 @@ from client_api import (
     key_signatures,
     keys,
     login,
+    openid,
     presence,
     profile,
     public_rooms,
@@ -84,6 +85,7 @@ def _user_doors(users: Accounting) -> Iterator[BoundEndpoint]:
     yield from bind(devices.ENDPOINTS, users.devices)
     yield from bind(filters.ENDPOINTS, users.filters)
     yield from bind(login.ENDPOINTS, users.login)
+    yield from bind(openid.ENDPOINTS, users.openid)
     yield from bind(profile.ENDPOINTS, users.profiles)
     yield from bind(push_rules.ENDPOINTS, users.push_rules)
     yield from bind(registration.ENDPOINTS, users.registration)

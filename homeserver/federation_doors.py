@@ -13,6 +13,7 @@ from federation.inbound import (
     invite,
     keys,
     missing_events,
+    openid,
     profile,
     public_rooms,
     state,
@@ -42,6 +43,7 @@ def federation_doors(
     yield from bind(public_rooms.ENDPOINTS, services.public_list)
     yield from bind(hierarchy.ENDPOINTS, answering.previews)
     yield from bind(user_keys.ENDPOINTS, answering.keys)
+    yield from bind(openid.ENDPOINTS, users.openid)
     receiving = federating.receiving
     yield from bind(transactions.ENDPOINTS, receiving.transactions)
     yield from bind(events.ENDPOINTS, receiving.event_door)

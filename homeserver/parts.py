@@ -82,6 +82,7 @@ from homeserver.users.invite_permission import InvitePermission
 from homeserver.users.jobs import UserJobs
 from homeserver.users.login import Login
 from homeserver.users.new_accounts import NewAccounts
+from homeserver.users.openid import OpenId
 from homeserver.users.passwords import Passwords
 from homeserver.users.presence import Presence
 from homeserver.users.presence_news import PresenceNews
@@ -212,6 +213,7 @@ class Accounting:
     registration: Registration
     shared_secret: SharedSecretRegistration
     capabilities: Capabilities
+    openid: OpenId
     to_device: ToDevice
 
 
@@ -249,6 +251,7 @@ def make_accounting(base: Foundations, limiter: Limiter, remote: RemoteProfiles 
             settings.registration.shared_secret, base.local_secret, new_accounts, passwords, limiter, clock
         ),
         capabilities=Capabilities(settings),
+        openid=OpenId(database, clock, base.server_name),
         to_device=ToDevice(
             database,
             base.writer,

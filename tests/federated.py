@@ -6,7 +6,9 @@ alice, bob = here.cast("alice"), there.cast("bob")
 
 from __future__ import annotations
 
+import http.client
 import shutil
+import ssl
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +18,7 @@ from bench.authority import HOST, Authority
 from tests.cast import Actor, Cast, Device
 from tests.integration.admin import free_port
 from tests.servers import Homeserver, Myelin
-from tests.wire import Json
+from tests.wire import Json, Response
 
 
 class TestAuthority:
@@ -52,6 +54,18 @@ class Federated(Myelin):
         federation = {"ca_file": str(authority.file), "allow_private_addresses": True, "trusted_key_servers": []}
         settings["federation"] = {"enabled": True, **federation, **settings.get("federation", {})}
         super().__init__(dsn, port=port, **settings)
+        self._federation_port = federation_port
+        self._trust = ssl.create_default_context(cafile=authority.file)
+
+    def ask_federation(self, path: str) -> Response:
+        """A GET as another server would send it, but not signed."""
+        connection = http.client.HTTPSConnection(HOST, self._federation_port, timeout=30, context=self._trust)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return Response(answer.status, dict(answer.getheaders()), answer.read())
+        finally:
+            connection.close()
 
     def cast(self, name: str, devices: Sequence[str] = ("device",)) -> Actor:
         """Someone on this server whom no other test knows."""

@@ -37,6 +37,21 @@ def test_lists_of_rooms_are_read_from_the_other_server(pair: Pair) -> None:
     assert [each["room_id"] for each in found["chunk"]] == [room]
 
 
+def test_a_token_proves_to_others_who_somebody_is(pair: Pair) -> None:
+    here, _ = pair
+    romeo, paris = here.cast("romeo"), here.cast("paris")
+    given = romeo.asks("POST", "user", romeo.user_id, "openid", "request_token", body={})
+    assert (given["token_type"], given["matrix_server_name"]) == ("Bearer", here.server_name)
+    with refused("M_FORBIDDEN", 403):
+        paris.asks("POST", "user", romeo.user_id, "openid", "request_token", body={})
+    info = "/_matrix/federation/v1/openid/userinfo?access_token="
+    answer = here.ask_federation(info + given["access_token"])
+    assert (answer.status, answer.json) == (200, {"sub": romeo.user_id})
+    for wrong in (given["access_token"][:-3] + "abc", "nothing", "a.b", romeo.token):
+        answer = here.ask_federation(info + wrong)
+        assert (answer.status, answer.errcode) == (401, "M_UNKNOWN_TOKEN")
+
+
 def test_messages_to_devices_cross_once(pair: Pair) -> None:
     here, there = pair
     romeo, juliet = here.cast("romeo"), there.cast("juliet", devices=("laptop", "phone"))
