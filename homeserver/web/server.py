@@ -21,7 +21,7 @@ from homeserver.web.measures import HttpMeasures
 from homeserver.web.plan import BoundEndpoint
 from homeserver.web.proxies import TrustedProxies
 from homeserver.web.site import Site
-from homeserver.web.websocket import WebSockets
+from homeserver.web.websocket import Heartbeat, WebSockets
 
 log: Final = structlog.get_logger("homeserver.web")
 
@@ -40,6 +40,7 @@ class HttpServer:
         unavailable: tuple[type[Exception], ...] = (),
         in_thread: InThread | None = None,
         proxies: TrustedProxies | None = None,
+        heartbeat: Heartbeat | None = None,
     ) -> None:
         self._reactor = reactor
         self._clock = clock
@@ -51,7 +52,7 @@ class HttpServer:
         self._proxies = proxies
         self._measures = HttpMeasures()
         metrics.collect(self._measures)
-        self._sockets = WebSockets(reactor, clock)
+        self._sockets = WebSockets(reactor, clock, heartbeat or Heartbeat())
         self._sites: list[Site] = []
         self._ports: list[Port] = []
 

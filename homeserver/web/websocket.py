@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Any, Final, Protocol, cast
 
 import structlog
@@ -25,10 +26,10 @@ from homeserver.web.response import Response
 from homeserver.web.transport import Transport, unsent_bytes, write_now
 
 MAX_MESSAGE_BYTES: Final = 256 * 1024
-PING_EVERY_S: Final = 30
-PONG_WITHIN_S: Final = 30
 HELD_MESSAGES: Final = 64
 HELD_BYTES: Final = 256 * 1024
+UNTAKEN_BYTES: Final = 256 * 1024
+"""Answers (and pongs) for a client that takes nothing; with more of them, nothing more is read from it."""
 
 NORMAL: Final = 1000
 GOING_AWAY: Final = 1001
@@ -36,6 +37,14 @@ SERVICE_RESTART: Final = 1012
 UNSUPPORTED_DATA: Final = 1003
 POLICY_VIOLATION: Final = 1008
 INTERNAL_ERROR: Final = 1011
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """How often clients are pinged, and how long they may take to answer."""
+
+    ping_every_s: float = 30
+    pong_within_s: float = 30
 
 
 class Pausable(Protocol):
@@ -161,6 +170,9 @@ class _Connection(WebSocketServerProtocol):
         self._request_id = request_id
         self._opened = opened
         self._blocked: list[Deferred[None]] = []
+        self._untaken_bytes = 0
+        """Written since the transport's buffer is full."""
+        self._held_back = False
         self.is_blocked = False
         self.inner_producer: Pausable | None = None
         self.socket: Socket | None = None
@@ -201,6 +213,10 @@ class _Connection(WebSocketServerProtocol):
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """Write the bytes of a frame. (autobahn's own has two ways of slow motion and a line of log, for tests.)"""
         write_now(self._wire, data)
+        if self.is_blocked:
+            self._untaken_bytes += len(data)
+            if self._untaken_bytes > UNTAKEN_BYTES:
+                self._wire.pauseProducing()
 
     # What the transport calls
 
@@ -213,6 +229,9 @@ class _Connection(WebSocketServerProtocol):
     def resumeProducing(self) -> None:
         """The transport's buffer has emptied."""
         self.is_blocked = False
+        if self._untaken_bytes > UNTAKEN_BYTES and not self._held_back:
+            self._wire.resumeProducing()
+        self._untaken_bytes = 0
         Socket._wake(self._blocked)
         if self.inner_producer is not None:
             self.inner_producer.resumeProducing()
@@ -248,17 +267,20 @@ class _Connection(WebSocketServerProtocol):
 
     def hold_back(self) -> None:
         """Read no more for now."""
+        self._held_back = True
         self._wire.pauseProducing()
 
     def read_on(self) -> None:
         """Read again."""
-        self._wire.resumeProducing()
+        self._held_back = False
+        if self._untaken_bytes <= UNTAKEN_BYTES:
+            self._wire.resumeProducing()
 
 
 class WebSockets:
     """Opens sockets on channels and runs their handlers."""
 
-    def __init__(self, reactor: object, clock: Clock, ping_every_s: float = PING_EVERY_S) -> None:
+    def __init__(self, reactor: object, clock: Clock, heartbeat: Heartbeat) -> None:
         self._clock = clock
         self._log = structlog.get_logger("homeserver.websocket").bind()
         self._factory: Any = cast(Any, WebSocketServerFactory)(reactor=reactor, server=None)
@@ -267,8 +289,8 @@ class WebSockets:
             failByDrop=False,
             maxFramePayloadSize=MAX_MESSAGE_BYTES,
             maxMessagePayloadSize=MAX_MESSAGE_BYTES,
-            autoPingInterval=ping_every_s,
-            autoPingTimeout=PONG_WITHIN_S,
+            autoPingInterval=heartbeat.ping_every_s,
+            autoPingTimeout=heartbeat.pong_within_s,
             autoPingRestartOnAnyTraffic=True,
             allowedOrigins=["*"],
             allowNullOrigin=True,

@@ -45,7 +45,7 @@ from homeserver.web.plan import bind
 from homeserver.web.request import ConnectionAborted, RequestInfo, Upload
 from homeserver.web.response import Response, StreamedResponse
 from homeserver.web.server import HttpServer
-from homeserver.web.websocket import Socket
+from homeserver.web.websocket import Heartbeat, Socket
 
 
 class DatabaseAway(Exception):
@@ -347,6 +347,7 @@ def main() -> None:
         Limiter(clock, enabled=settings.get("rate_limits", False)),
         metrics,
         (DatabaseAway,),
+        heartbeat=Heartbeat(*settings.get("heartbeat", ())),
     )
     tls = None
     if "certificate" in settings:

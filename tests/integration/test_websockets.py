@@ -6,8 +6,10 @@ import base64
 import hashlib
 import json
 import os
+import select
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -166,6 +168,40 @@ def test_a_slow_reader_holds_the_sender_back(site: RunningSite) -> None:
         most = json.loads(client.hear()[1])["most"]
         assert 65536 <= most < 16_000_000
         assert site.counts()["rss"] - before < 16_000_000
+
+
+@pytest.mark.parametrize("opcode", [PING, TEXT])
+def test_who_asks_and_takes_no_answer_is_not_listened_to(site: RunningSite, opcode: int) -> None:
+    with site.connect() as connection:
+        client = Client(connection)
+        client.hear()
+        frame = bytes([0x80 | opcode, 0x80 | 125]) + b"\0\0\0\0" + b"x" * 125
+        frames, before = frame * 4_000, site.counts()["rss"]
+        asked = 0
+        connection.socket.setblocking(False)
+        while asked < 64_000_000 and select.select([], [connection.socket], [], 2.0)[1]:
+            asked += connection.socket.send(frames[asked % len(frame) :])
+        assert asked < 64_000_000
+        assert site.counts()["rss"] - before < 16_000_000
+        # Once it takes the answers it is heard again.
+        connection.socket.setblocking(True)
+        answer = PONG if opcode == PING else TEXT
+        for _ in range(asked // len(frame)):
+            assert client.hear()[0] == answer
+
+
+def test_who_answers_no_ping_is_gone(tmp_path: Path) -> None:
+    with running_site(tmp_path, heartbeat=[0.2, 1.0]) as site:
+        with site.connect() as connection:
+            client = Client(connection)
+            client.hear()
+            for _ in range(2):
+                opcode, payload = client.hear()
+                assert opcode == PING
+                client.say(payload, PONG)
+            assert client.hear()[0] == PING
+            assert connection.is_closed()
+        assert site.counts()["sockets_closed"] == 1
 
 
 @pytest.mark.parametrize(
