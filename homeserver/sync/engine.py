@@ -23,7 +23,7 @@ from homeserver.sync.lazy_members import LazyMembers
 from homeserver.sync.presence_part import PresencePart
 from homeserver.sync.reader import Reader
 from homeserver.sync.room_part import RoomPart, Span
-from homeserver.sync.to_device import ToDeviceQueue
+from homeserver.sync.to_device import MOST_AT_START, ToDeviceQueue
 from storage.rows import AccountDataRow
 
 _NO_NEWS = RoomNews()
@@ -147,7 +147,11 @@ class SyncEngine:
                 continue
             await self._add_room(reader, answer, Span(None, upto), number, membership, position, _NO_NEWS, by_room)
         answer.account_data = await self._parts.account_data.encode(overall, reader.filter.account_data)
-        answer.to_device = self._parts.to_device.encode(await self._parts.to_device.waiting(reader.device, upto))
+        messages = await self._parts.to_device.waiting(reader.device, upto)
+        answer.to_device = self._parts.to_device.encode(messages)
+        if len(messages) >= MOST_AT_START:
+            # The token acknowledges all messages up to it. What happened in rooms since then is told once more.
+            upto = messages[-1].position
         answer.presence = await self._parts.presence.everything(reader, user_rooms.joined)
         return Delta(upto, answer.members(), await self._key_counts(reader.device))
 

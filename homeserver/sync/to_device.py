@@ -17,7 +17,7 @@ from storage.rows import Entry, ToDeviceRow
 
 MOST_DEVICES = 100_000
 MOST_AT_START = 5_000
-"""Messages in the first answer to a device."""
+"""Messages in the first answer to a device; the rest comes with the next ones."""
 
 
 class ToDeviceQueue:

@@ -10,6 +10,7 @@ from http.client import HTTPException
 import psycopg2
 import pytest
 
+from homeserver.sync.to_device import MOST_AT_START
 from tests.cast import Cast, Device, Refused
 from tests.key_ring import Keys, changed
 from tests.postgres import FreshDatabase
@@ -120,6 +121,33 @@ def test_messages_that_nobody_fetches_go_with_time_and_those_of_sleepers_stay(
     assert numbers(juliet.sync()) == [1]
     events = juliet.call("GET", f"{path}/SLEEPER/events").json["events"]
     assert [event["content"]["n"] for event in events] == [0, 1]
+
+
+def test_a_device_that_starts_anew_gets_a_long_queue_in_parts(
+    fresh_database: FreshDatabase, make_server: MakeServer
+) -> None:
+    dsn = fresh_database()
+    server = make_server(dsn)
+    romeo, juliet = Cast(server)("romeo"), Cast(server)("juliet")
+    sends(romeo, juliet, 0)
+    assert server.stop() == 0
+    count = MOST_AT_START + 150
+    with psycopg2.connect(dsn) as connection, connection.cursor() as tx:
+        tx.execute(
+            "INSERT INTO to_device (device, position, json) SELECT device, position + number,"
+            " convert_to(replace(%s, 'N', number::text), 'UTF8') FROM to_device, generate_series(1, %s) AS number",
+            ('{"content":{"n":N},"sender":"@x:y","type":"m.test"}', count),
+        )
+        tx.execute("UPDATE log_head SET position = (SELECT max(position) FROM to_device) WHERE reserved > %s", (count,))
+        assert tx.rowcount == 1
+    connection.close()
+    server.start()
+    at = juliet.sync()
+    got = numbers(at)
+    assert len(got) == MOST_AT_START
+    while news := numbers(at := juliet.sync(at)):
+        got += news
+    assert got == list(range(count + 1))
 
 
 def test_a_device_that_is_deleted_takes_its_queue_along(fresh_database: FreshDatabase, make_server: MakeServer) -> None:
