@@ -20,7 +20,7 @@ from homeserver.encryption.remote import NoRemoteKeys
 from homeserver.encryption.remote_lists import RESYNC_EVERY_S
 from homeserver.encryption_parts import make_encryption
 from homeserver.federation_doors import federation_doors
-from homeserver.federation_parts import Federating, make_answering, make_federating
+from homeserver.federation_parts import Federating, connect_presence, make_answering, make_federating
 from homeserver.parts import (
     Accounting,
     Foundations,
@@ -100,6 +100,7 @@ class Server:
         if federating is not None:
             answering = make_answering(base, rooms, services, encryption, federating)
             doors += federation_doors(base, users, services, federating, answering)
+            connect_presence(syncing.presence, federating)
             transport = federating.transport
             verify_server = SignedRequests(base.server_name, transport.ring, transport.destinations)
             await federating.start(base)

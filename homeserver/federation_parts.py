@@ -32,6 +32,7 @@ from homeserver.rooms.stripped import StrippedStates
 from homeserver.rooms.withdrawals import Withdrawals
 from homeserver.runtime.turns import Turns
 from homeserver.transport_parts import Transport
+from homeserver.users.presence import Presence
 from storage.rows import DeviceListRow
 
 
@@ -143,6 +144,12 @@ def make_answering(
         previews=PreviewsForServers(services.previews, rooms.heads, base.database),
         keys=encryption.for_servers,
     )
+
+
+def connect_presence(presence: Presence, federating: Federating) -> None:
+    """Who came and went is told to other servers, and heard from them."""
+    presence.listen(federating.sender.presence)
+    federating.receiving.transactions.handle("m.presence", presence.received)
 
 
 def _connect_keys(base: Foundations, encryption: Encryption, federating: Federating) -> None:

@@ -11,7 +11,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from homeserver.core.canonical_json import JsonObject, JsonValue
+
 MOST_EDUS: Final = 100
+MOST_IN_A_PUSH: Final = 100
 
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
@@ -36,15 +39,16 @@ class ReceiptNotice(NamedTuple):
 class PendingEdus:
     """The EDUs that wait for one server."""
 
-    __slots__ = ("_others", "_receipts", "_typing")
+    __slots__ = ("_others", "_presence", "_receipts", "_typing")
 
     def __init__(self) -> None:
         self._receipts: dict[ReceiptKey, ReceiptNotice] = {}
         self._typing: dict[tuple[str, str], bool] = {}
+        self._presence: dict[str, JsonObject] = {}
         self._others: dict[str, bytes] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._receipts or self._typing or self._others)
+        return bool(self._receipts or self._typing or self._presence or self._others)
 
     def add_receipt(self, notice: ReceiptNotice) -> None:
         """A user has read so far."""
@@ -53,6 +57,10 @@ class PendingEdus:
     def add_typing(self, room_id: str, user_id: str, typing: bool) -> None:
         """A user types, or stops."""
         self._typing[room_id, user_id] = typing
+
+    def add_presence(self, user_id: str, content: JsonObject) -> None:
+        """A user came or went."""
+        self._presence[user_id] = content
 
     def add(self, key: str, edu: bytes) -> None:
         """Any other EDU, encoded; it replaces one with the same key."""
@@ -66,6 +74,10 @@ class PendingEdus:
             typing_edu(room_id, user_id, self._typing.pop((room_id, user_id)))
             for room_id, user_id in list(self._typing)[: limit - len(taken)]
         ]
+        if self._presence and len(taken) < limit:
+            users = list(self._presence)[:MOST_IN_A_PUSH]
+            push: list[JsonValue] = [self._presence.pop(user_id) for user_id in users]
+            taken.append(_encode({"content": {"push": push}, "edu_type": "m.presence"}))
         receipts, self._receipts = receipt_contents(self._receipts, limit - len(taken))
         taken += [_encode({"content": content, "edu_type": "m.receipt"}) for content in receipts]
         return taken

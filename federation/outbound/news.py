@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from homeserver.core.canonical_json import JsonObject
+
 
 @dataclass(frozen=True, slots=True)
 class UserNotice:
@@ -17,6 +19,25 @@ class UserNotice:
     user_id: str
     key: str
     edu: bytes
+
+
+class PresenceNotice(Protocol):
+    """A local user came or went."""
+
+    @property
+    def user_id(self) -> str:
+        """Who."""
+        ...
+
+    @property
+    def rooms(self) -> frozenset[int]:
+        """The rooms that the user is in."""
+        ...
+
+    @property
+    def content(self) -> JsonObject:
+        """The item of `push` in m.presence."""
+        ...
 
 
 NewsSource = Callable[[Any], Awaitable[Sequence[UserNotice]]]

@@ -19,7 +19,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from federation.outbound.edus import MOST_EDUS, PendingEdus, ReceiptKey, ReceiptNotice
 from federation.outbound.errors import RemoteError, RemoteRefused
 from federation.outbound.lagging import Lagging
-from federation.outbound.news import NewsSource
+from federation.outbound.news import NewsSource, PresenceNotice
 from federation.outbound.room_servers import RoomServers
 from federation.outbound.transactions import MOST_PDUS, Transactions
 from federation.outbound.typing_notices import TypingNotices
@@ -85,6 +85,7 @@ class Sender:
         """Server → position up to which it has taken messages to devices, which are still in the table."""
         self._position = 0
         self._saved = 0
+        self._presence: dict[str, PresenceNotice] = {}
         self._waiting: Deferred[None] | None = None
 
     def tell(self, kind: type[Entry], source: NewsSource) -> None:
@@ -102,7 +103,7 @@ class Sender:
         self._ring.subscribe(self._on_entries)
         self._tasks.keep("send to other servers", self._follow)
         self._tasks.every("save how far other servers are", SAVE_EVERY_S, self.save)
-        self._tasks.every("type on at other servers", 1.0, self._type_on)
+        self._tasks.every("type on at other servers", 1.0, self._go_on_typing)
         self._lagging.start(self._tasks)
 
     async def save(self) -> None:
@@ -127,6 +128,9 @@ class Sender:
 
     async def _follow(self) -> None:
         while True:
+            # Here and nowhere else, for only one may follow who is in which room.
+            await self._type_on()
+            await self._tell_presence()
             if self._position >= self._ring.head:
                 self._waiting = Deferred()
                 await self._waiting
@@ -238,6 +242,26 @@ class Sender:
                 line.edus.add(notice.key, notice.edu)
                 self._wake(line)
 
+    def presence(self, changes: Sequence[PresenceNotice]) -> None:
+        """Users came or went: the servers in their rooms are told, soon."""
+        for change in changes:
+            self._presence[change.user_id] = change
+        self._go_on()
+
+    async def _tell_presence(self) -> None:
+        while self._presence:
+            user_id, change = self._presence.popitem()
+            servers: set[str] = set()
+            for room in change.rooms:
+                servers |= (await self._servers.of(room)).servers
+            for line in self._lines_to(servers, self._position + 1):
+                line.edus.add_presence(user_id, change.content)
+                self._wake(line)
+
+    async def _go_on_typing(self) -> None:
+        if self._typing.is_due():
+            self._go_on()
+
     async def _type_on(self) -> None:
         for room, users in self._typing.due():
             peers = await self._servers.of(room)
@@ -303,6 +327,9 @@ class Sender:
         self._lagging.add(line.server, position, error)
 
     def _on_entries(self, _: Sequence[Entry]) -> None:
+        self._go_on()
+
+    def _go_on(self) -> None:
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.callback(None)

@@ -33,6 +33,11 @@ class TypingNotices:
             self._rooms.pop(room, None)
         return [*((user_id, True) for user_id in now - before), *((user_id, False) for user_id in before - now)]
 
+    def is_due(self) -> bool:
+        """Whether there is a room to be told again."""
+        now_s = self._clock.monotonic_s()
+        return any(again_s <= now_s for _, again_s in self._rooms.values())
+
     def due(self) -> list[tuple[int, frozenset[str]]]:
         """Rooms whose typing users are to be told again."""
         now_s = self._clock.monotonic_s()

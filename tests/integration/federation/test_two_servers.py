@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.federated import EVERYTHING, Federated, joins_through
+from tests.sync_answer import Seen
 
 Pair = tuple[Federated, Federated]
 
@@ -88,3 +89,19 @@ def test_both_talk_at_once_and_end_with_the_same_room(pair: Pair) -> None:
     for who, token in tokens.items():
         who.syncs_until(token, lambda seen: set(said) <= set(seen.timeline(room).ids), filter=EVERYTHING)
     assert sorted(romeo.whole_state(room).ids) == sorted(juliet.whole_state(room).ids)
+
+
+def test_who_is_online_is_known_at_the_other_server(pair: Pair) -> None:
+    here, there = pair
+    romeo, juliet = here.cast("romeo"), there.cast("juliet")
+    room = romeo.creates_room(preset="public_chat")
+    joins_through(juliet, room, here)
+    since = juliet.sync()
+    status = {"presence": "unavailable", "status_msg": "in the garden"}
+    romeo.asks("PUT", "presence", romeo.user_id, "status", body=status)
+
+    def is_told(seen: Seen) -> bool:
+        told = [event["content"] for event in seen.last.presence if event["sender"] == romeo.user_id]
+        return any(content.get("status_msg") == "in the garden" for content in told)
+
+    juliet.syncs_until(since, is_told)
