@@ -80,7 +80,7 @@ def check_device_keys(value: JsonObject, user_id: str, device_id: str) -> Device
         raise BadKeys(f"device_keys.keys must hold {key_id}.")
     _public_key(identity[key_id], key_id)
     _check_form(value.get("signatures"), "device_keys.signatures")
-    json = _canonical(_of_own(value, user_id), "device_keys", MAX_DEVICE_KEYS_BYTES)
+    json = _canonical(of_own(value, user_id), "device_keys", MAX_DEVICE_KEYS_BYTES)
     verify_json(value, user_id, key_id, identity[key_id])
     return DeviceKeys(user_id, device_id, identity[key_id], identity, json)
 
@@ -135,7 +135,7 @@ def check_user_key(value: JsonObject, user_id: str, usage: str) -> UserKey:
     _public_key(public_key, where)
     if "signatures" in value:
         _check_form(value["signatures"], f"{where}.signatures")
-    return UserKey(user_id, usage, public_key, _canonical(_of_own(value, user_id), where, MAX_DEVICE_KEYS_BYTES), value)
+    return UserKey(user_id, usage, public_key, _canonical(of_own(value, user_id), where, MAX_DEVICE_KEYS_BYTES), value)
 
 
 def verify_user_key(key: UserKey, master: str) -> None:
@@ -161,6 +161,15 @@ def signatures_by(value: JsonObject, signer: str) -> dict[str, str]:
     }
 
 
+def of_own(value: JsonObject, user_id: str) -> JsonObject:
+    """Without unsigned, and without signatures of others, who publish theirs themselves."""
+    own = {key: inner for key, inner in value.items() if key != "unsigned"}
+    signatures = value.get("signatures")
+    if isinstance(signatures, dict):
+        own["signatures"] = {signer: by_key for signer, by_key in signatures.items() if signer == user_id}
+    return own
+
+
 def with_signatures(value: JsonObject, signatures: Mapping[str, Mapping[str, str]]) -> JsonObject:
     """A key with more signatures, by signer and signing key."""
     held = value.get("signatures")
@@ -169,15 +178,6 @@ def with_signatures(value: JsonObject, signatures: Mapping[str, Mapping[str, str
         known = merged.get(signer)
         merged[signer] = {**(known if isinstance(known, dict) else {}), **by_key}
     return {**value, "signatures": merged}
-
-
-def _of_own(value: JsonObject, user_id: str) -> JsonObject:
-    """Without unsigned, and without signatures of others, who publish theirs themselves."""
-    own = {key: inner for key, inner in value.items() if key != "unsigned"}
-    signatures = value.get("signatures")
-    if isinstance(signatures, dict):
-        own["signatures"] = {signer: by_key for signer, by_key in signatures.items() if signer == user_id}
-    return own
 
 
 def _canonical(value: JsonValue, what: str, limit_bytes: int | None) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from twisted.internet.defer import Deferred, gatherResults
 
 from homeserver.core.canonical_json import JsonObject
-from homeserver.core.device_keys import MASTER, SELF_SIGNING
+from homeserver.core.device_keys import MASTER, SELF_SIGNING, of_own
 from homeserver.core.ids import ServerName
 from homeserver.encryption.local_keys import FoundKeys, read_local_keys, read_signatures, signed
 from homeserver.encryption.remote import RemoteKeys, RemoteKeysFailed
@@ -93,12 +93,12 @@ def _take(answer: JsonObject, users: Wanted, found: FoundKeys) -> None:
     for user_id, theirs in devices.items():
         if user_id in users and isinstance(theirs, dict):
             found.device_keys[user_id] = {
-                device_id: keys
+                device_id: {**of_own(keys, user_id), "unsigned": keys.get("unsigned", {})}
                 for device_id, keys in theirs.items()
-                if not users[user_id] or device_id in users[user_id]
+                if isinstance(keys, dict) and (not users[user_id] or device_id in users[user_id])
             }
     for usage, section in _SECTIONS.items():
         keys = answer.get(section)
         for user_id, key in keys.items() if isinstance(keys, dict) else ():
             if user_id in users and isinstance(key, dict):
-                found.add_user_key(user_id, usage, key)
+                found.add_user_key(user_id, usage, of_own(key, user_id))

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 
 from homeserver.core import canonical_json
 from homeserver.core.canonical_json import MAX_INTEGER, JsonObject, JsonValue, NotCanonical
-from homeserver.core.device_keys import MASTER, SELF_SIGNING, BadKeys, check_user_key
+from homeserver.core.device_keys import MASTER, SELF_SIGNING, BadKeys, check_user_key, of_own
 from homeserver.core.ids import InvalidId, ServerName, parse_user_id, server_name_of
 from homeserver.encryption.local_keys import FoundKeys, add_user_keys
 from homeserver.encryption.remote import RemoteKeys, RemoteKeysFailed
@@ -285,7 +285,7 @@ def _device_json(user_id: str, device_id: str, keys: JsonValue, name: JsonValue)
     if not isinstance(keys, dict) or keys.get("user_id") != user_id or keys.get("device_id") != device_id:
         return b"{}"
     unsigned: JsonObject = {"device_display_name": name} if isinstance(name, str) else {}
-    value: JsonObject = {**keys, **({"unsigned": unsigned} if unsigned else {})}
+    value: JsonObject = {**of_own(keys, user_id), **({"unsigned": unsigned} if unsigned else {})}
     try:
         return canonical_json.encode(value)
     except NotCanonical:
