@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred
+import pytest
+from twisted.internet.defer import CancelledError, Deferred
 
 from homeserver.runtime import follow
 from homeserver.runtime.follow import Follower
@@ -132,6 +133,22 @@ def test_a_follower_that_fails_gets_the_same_again(fresh_database: FreshDatabase
         assert reader.met == [1, 2]
         assert reader.calls == 3
         await reader.stop()
+        await log.stop()
+
+    run_on_reactor(story)
+
+
+def test_a_follower_ends_when_it_is_cancelled_while_it_rests(fresh_database: FreshDatabase) -> None:
+    async def story(reactor: EPollReactor) -> None:
+        log = await Log(fresh_database(), reactor).started()
+        reader = Reader(log)
+        await log.writer.append([data("a")])
+        await reader.reaches(1)
+        # Right after an entry it rests with a timer, until it saves its cursor.
+        await log.turn()
+        reader.done.cancel()
+        with pytest.raises(CancelledError):
+            await reader.done
         await log.stop()
 
     run_on_reactor(story)
