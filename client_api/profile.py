@@ -10,9 +10,10 @@ from homeserver.web.endpoint import NONE, USER_OR_GUEST, Requester, endpoint, en
 
 BODY_LIMIT_BYTES = 128 * 1024
 UNSTABLE = ("/_matrix/client/unstable/uk.tcpip.msc4133/profile/{user_id}/{key_name}",)
+UNSTABLE_WHOLE = ("/_matrix/client/unstable/uk.tcpip.msc4133/profile/{user_id}",)
 
 
-@endpoint("GET", "/_matrix/client/v3/profile/{user_id}", access=NONE, limit=OTHER)
+@endpoint("GET", "/_matrix/client/v3/profile/{user_id}", access=NONE, limit=OTHER, also=UNSTABLE_WHOLE)
 async def profile(profiles: Profiles, user_id: UserId) -> JsonObject:
     """A whole profile."""
     return await profiles.profile(user_id)

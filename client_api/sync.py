@@ -8,10 +8,11 @@ import msgspec
 
 from homeserver.core import rate
 from homeserver.sync.asking import Asking
+from homeserver.sync.reader import STATE, STATE_AFTER, STATE_AFTER_UNSTABLE
 from homeserver.web.endpoint import USER_OR_GUEST, Requester, endpoint, endpoints
 
 
-class SyncQuery(msgspec.Struct, frozen=True):
+class SyncQuery(msgspec.Struct, frozen=True, rename={"unstable_state_after": "org.matrix.msc4222.use_state_after"}):
     """The query of GET /sync."""
 
     filter: str | None = None
@@ -20,6 +21,14 @@ class SyncQuery(msgspec.Struct, frozen=True):
     set_presence: Literal["online", "offline", "unavailable"] = "online"
     timeout: int = 0
     use_state_after: bool = False
+    unstable_state_after: bool = False
+
+    @property
+    def state_as(self) -> bytes:
+        """The member of rooms that tells their state. Clients in use know it by the name it had as a proposal."""
+        if self.use_state_after:
+            return STATE_AFTER
+        return STATE_AFTER_UNSTABLE if self.unstable_state_after else STATE
 
 
 @endpoint("GET", "/_matrix/client/v3/sync", access=USER_OR_GUEST, limit=rate.SYNC)
@@ -31,7 +40,7 @@ async def sync(asking: Asking, who: Requester, query: SyncQuery) -> bytes:
         since=query.since,
         filter=query.filter,
         full_state=query.full_state,
-        use_state_after=query.use_state_after,
+        state_as=query.state_as,
         timeout_ms=query.timeout,
         set_presence=query.set_presence,
     )

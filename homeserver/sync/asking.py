@@ -48,7 +48,7 @@ class Asking:
         since: str | None,
         filter: str | None,
         full_state: bool,
-        use_state_after: bool,
+        state_as: bytes,
         timeout_ms: int,
         set_presence: str,
     ) -> bytes:
@@ -59,7 +59,7 @@ class Asking:
             since=self.position(since),
             filter=await self.filter(user_id, filter),
             full_state=full_state,
-            use_state_after=use_state_after,
+            state_as=state_as,
             timeout_ms=max(0, min(timeout_ms, LONGEST_WAIT_MS)),
         )
         if not self._presence.enabled:

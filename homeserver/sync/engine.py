@@ -21,7 +21,7 @@ from homeserver.sync.feeds import Feeds
 from homeserver.sync.invite_part import InvitePart
 from homeserver.sync.lazy_members import LazyMembers
 from homeserver.sync.presence_part import PresencePart
-from homeserver.sync.reader import Reader
+from homeserver.sync.reader import STATE, Reader
 from homeserver.sync.room_part import RoomPart, Span
 from homeserver.sync.to_device import MOST_AT_START, ToDeviceQueue
 from storage.rows import AccountDataRow
@@ -38,7 +38,7 @@ class SyncRequest:
     since: int | None
     filter: Filter
     full_state: bool = False
-    use_state_after: bool = False
+    state_as: bytes = STATE
     timeout_ms: int = 0
 
 
@@ -128,7 +128,7 @@ class SyncEngine:
             filter=ask.filter,
             ignored=await self._parts.account_data.ignored(ask.user_id),
             memory=self._lazy_members.of(ask.device, ask.since) if ask.filter.lazy_load_members else None,
-            state_after=ask.use_state_after,
+            state_as=ask.state_as,
             now_ms=self._clock.now_ms(),
         )
         if ask.since is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
@@ -10,6 +11,10 @@ from homeserver.core.filters import Filter
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.sync.lazy_members import DeviceMemory
 from storage.rows import EventRow
+
+STATE: Final = b"state"
+STATE_AFTER: Final = b"state_after"
+STATE_AFTER_UNSTABLE: Final = b"org.matrix.msc4222.state_after"
 
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
@@ -25,9 +30,14 @@ class Reader:
     ignored: frozenset[str]
     memory: DeviceMemory | None
     """Members the device has; None where members are not loaded lazily."""
-    state_after: bool
-    """Whether state is told up to the end of the timeline instead of its start."""
+    state_as: bytes
+    """The member of rooms that tells their state."""
     now_ms: int
+
+    @property
+    def state_after(self) -> bool:
+        """Whether state is told up to the end of the timeline instead of its start."""
+        return self.state_as != STATE
 
     @property
     def takes_common_form(self) -> bool:

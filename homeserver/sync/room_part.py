@@ -108,7 +108,7 @@ class RoomPart:
         if not (timeline.rows or counts_changed) and state == ephemeral == account_data == b"[]":
             return None
         parts = [await self._encoded_timeline(reader, room, span, timeline, memberships)]
-        parts.append(b'"%s":{"events":%s}' % (b"state_after" if reader.state_after else b"state", state))
+        parts.append(b'"%s":{"events":%s}' % (reader.state_as, state))
         if summary is not None:
             parts.append(b'"summary":' + summary)
         if ephemeral != b"[]":
@@ -131,7 +131,7 @@ class RoomPart:
         if rows and memberships.get(rows[0].position) == "join":
             state = await self._state(reader, room, span, timeline, ())
         parts = [await self._encoded_timeline(reader, room, span, timeline, memberships)]
-        parts.append(b'"%s":{"events":%s}' % (b"state_after" if reader.state_after else b"state", state))
+        parts.append(b'"%s":{"events":%s}' % (reader.state_as, state))
         if account_data != b"[]":
             parts.append(b'"account_data":{"events":' + account_data + b"}")
         return _member(room, parts)

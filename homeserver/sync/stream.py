@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from homeserver.core.filters import Filter
 from homeserver.sync.engine import SyncEngine, SyncRequest
 from homeserver.sync.feeds import Feeds
+from homeserver.sync.reader import STATE, STATE_AFTER
 from homeserver.sync.to_device import ToDeviceQueue
 
 log = structlog.get_logger(__name__)
@@ -87,9 +88,8 @@ class Pump:
     async def _tell(self, since: int | None) -> int:
         """Send what is new; the position up to which it goes. (A method of its own, so that nobody holds on to it.)"""
         what = self._what
-        delta = await self._engine.delta(
-            SyncRequest(what.user_id, what.device, since, what.filter, use_state_after=what.use_state_after)
-        )
+        state_as = STATE_AFTER if what.use_state_after else STATE
+        delta = await self._engine.delta(SyncRequest(what.user_id, what.device, since, what.filter, state_as=state_as))
         if delta.is_news or since is None:
             self._send(delta.upto, delta.encoded())
         return delta.upto
