@@ -110,6 +110,12 @@ def test_a_wrong_method_is_told_the_right_ones() -> None:
     assert caught.value.headers["Allow"] == "GET, HEAD, OPTIONS, PUT"
 
 
+def test_a_wrong_method_is_told_so_where_a_slash_ends_the_path() -> None:
+    with pytest.raises(MethodNotAllowed) as caught:
+        ROOMS.match("DELETE", "/_matrix/client/v3/pushrules/")
+    assert caught.value.headers["Allow"] == "GET, HEAD, OPTIONS"
+
+
 def test_head_goes_where_get_goes() -> None:
     assert ROOMS.match("HEAD", "/_matrix/client/v1/only").endpoint.declaration.method == "GET"
     with pytest.raises(MethodNotAllowed):
