@@ -164,6 +164,15 @@ def test_a_join_carries_the_profile(cast: Cast) -> None:
     assert (member["displayname"], member["avatar_url"]) == ("Juliet", "mxc://example.org/face")
 
 
+def test_an_invite_carries_the_profile_of_the_invited(cast: Cast) -> None:
+    romeo, juliet = cast("romeo"), cast("juliet")
+    juliet.asks("PUT", "profile", juliet.user_id, "displayname", body={"displayname": "Juliet"})
+    at_once, later = romeo.creates_room(invite=[juliet]), romeo.creates_room()
+    romeo.invites(later, juliet)
+    for room in (at_once, later):
+        assert romeo.state(room, "m.room.member", juliet.user_id)["displayname"] == "Juliet"
+
+
 @pytest.mark.parametrize("version", ["8", "10", "12"])
 def test_a_restricted_room_lets_in_members_of_another(cast: Cast, version: str) -> None:
     romeo, juliet, stranger = cast("romeo"), cast("juliet"), cast("stranger")
