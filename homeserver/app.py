@@ -32,7 +32,6 @@ from homeserver.parts import (
 )
 from homeserver.rooms.backfill import NoOlderHistory
 from homeserver.rooms.elsewhere import Nowhere
-from homeserver.rooms.remote_lists import FederatedLists
 from homeserver.runtime.log import AppendFailed
 from homeserver.sync.account_data_part import AccountDataPart
 from homeserver.transport_parts import make_transport
@@ -80,8 +79,8 @@ class Server:
         federating = None if transport is None else make_federating(base, rooms, transport)
         elsewhere = Nowhere() if federating is None else federating.elsewhere
         older = NoOlderHistory() if federating is None else federating.backfill
-        remote_lists = None if transport is None else FederatedLists(transport.queries)
-        services = make_room_services(base, rooms, users, account_data, elsewhere, older, remote_lists)
+        queries = None if transport is None else transport.queries
+        services = make_room_services(base, rooms, users, account_data, elsewhere, older, queries)
         remote_keys = NoRemoteKeys() if transport is None else FederatedKeys(transport.queries, base.clock)
         encryption = make_encryption(base, users, remote_keys)
         await encryption.remote_lists.start()

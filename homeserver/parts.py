@@ -13,6 +13,7 @@ from typing import Any
 
 from config.settings import Settings
 from federation.outbound.device_messages import DeviceMessages
+from federation.outbound.queries import Queries
 from homeserver.core.ids import ServerName
 from homeserver.core.signatures import Signer, SigningKey
 from homeserver.core.state_trie import SlotHasher
@@ -35,11 +36,13 @@ from homeserver.rooms.membership import MembershipChanges
 from homeserver.rooms.memberships import Memberships
 from homeserver.rooms.pages import Pages
 from homeserver.rooms.previews import Previews
-from homeserver.rooms.public_list import PublicList, RemoteLists
+from homeserver.rooms.public_list import PublicList
 from homeserver.rooms.reading import Readings
 from homeserver.rooms.receipts import Receipts
 from homeserver.rooms.related import Related
 from homeserver.rooms.relations import Relations
+from homeserver.rooms.remote_lists import FederatedLists
+from homeserver.rooms.remote_spaces import FederatedSpaces
 from homeserver.rooms.reports import Reports
 from homeserver.rooms.send import Sending
 from homeserver.rooms.state import StateStore
@@ -293,10 +296,12 @@ def make_room_services(
     ignored: AccountDataPart,
     elsewhere: Elsewhere,
     older: OlderHistory,
-    remote_lists: RemoteLists | None = None,
+    queries: Queries | None = None,
 ) -> RoomServices:
     """Writing to rooms and reading from them."""
     database, ring, clock, server_name = base.database, base.ring, base.clock, base.server_name
+    lists = None if queries is None else FederatedLists(queries)
+    spaces = None if queries is None else FederatedSpaces(queries, clock, server_name)
     invitees = InvitePermission(database, ring)
     changes = MembershipChanges(
         rooms.appender, rooms.heads, rooms.memberships, users.profiles, invitees, elsewhere, database, server_name
@@ -322,8 +327,8 @@ def make_room_services(
         sending=Sending(rooms.appender, rooms.transactions, changes, elsewhere, database),
         upgrades=Upgrades(rooms.appender, rooms.heads, changes, database, server_name),
         directory=directory,
-        public_list=PublicList(database, server_name, remote_lists),
-        previews=Previews(rooms.heads, rooms.memberships, directory, rooms.state, rooms.events),
+        public_list=PublicList(database, server_name, lists),
+        previews=Previews(rooms.heads, rooms.memberships, directory, rooms.state, rooms.events, spaces),
         entering=Entering(directory, changes),
         members=Members(database, rooms.heads, rooms.memberships, rooms.visible, readings, member_lists),
         state_reads=StateReads(readings, rooms.state, rooms.events, rooms.client_events, member_lists, clock),

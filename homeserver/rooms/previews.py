@@ -6,14 +6,16 @@ Specification: client-server API, GET /room_summary/{roomIdOrAlias}, GET /rooms/
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from homeserver.core.canonical_json import JsonObject, JsonValue
 from homeserver.core.event import Event
 from homeserver.rooms.directory import Directory
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.heads import Heads
+from homeserver.rooms.membership import is_here
 from homeserver.rooms.memberships import Memberships
 from homeserver.rooms.restricted import RESTRICTED, Admissions, allowed_rooms
 from homeserver.rooms.room import Room
@@ -34,6 +36,10 @@ _TOKEN: Final = re.compile(r"h([1-9][0-9]{0,4})_([0-9]{1,2})_([01])")
 _ORDER: Final = re.compile(r"[\x20-\x7e]{0,50}")
 
 
+_Shown = JsonObject
+"""A room as a tree shows it: its summary with `children_state`."""
+
+
 @dataclass(frozen=True, slots=True)
 class TreeAsk:
     """Which part of a tree."""
@@ -44,17 +50,32 @@ class TreeAsk:
     start: str | None = None
 
 
+class RemoteSpaces(Protocol):
+    """What other servers tell of rooms below a space."""
+
+    async def room(self, room_id: str, via: Sequence[str], *, suggested_only: bool) -> JsonObject | None:
+        """A room with its `children_state`; None where nobody tells of it."""
+        ...
+
+
 class Previews:
     """Shows rooms from outside."""
 
     def __init__(
-        self, heads: Heads, memberships: Memberships, directory: Directory, state: StateStore, events: EventCache
+        self,
+        heads: Heads,
+        memberships: Memberships,
+        directory: Directory,
+        state: StateStore,
+        events: EventCache,
+        remote: RemoteSpaces | None = None,
     ) -> None:
         self._heads = heads
         self._memberships = memberships
         self._directory = directory
         self._state = state
         self._events = events
+        self._remote = remote
         self._admissions = Admissions(heads, memberships)
 
     async def summary(self, user_id: str | None, room_id_or_alias: str) -> JsonObject:
@@ -90,34 +111,53 @@ class Previews:
             raise Forbidden("There is no such room, or you may not know of it.")
         found: list[JsonValue] = []
         seen = {room_id}
-        waiting: list[tuple[Room, int]] = [(root, 0)]
+        waiting: list[tuple[_Shown, int]] = [(await self._shown(root, ask), 0)]
         walked = 0
         while waiting and walked < MOST_WALKED:
-            room, depth = waiting.pop()
+            shown, depth = waiting.pop()
             if walked == skipped + limit:
                 token = f"h{walked}_{max_depth}_{int(ask.suggested_only)}"
                 return {"rooms": found, "next_batch": token}
             walked += 1
-            children = await self.children(room, suggested_only=ask.suggested_only)
             if walked > skipped:
-                found.append({**summary_of(room), "children_state": [child_entry(each) for each in children]})
+                found.append(shown)
             if depth < max_depth:
-                below = await self._rooms_below(user_id, children, seen)
+                below = await self._rooms_below(user_id, shown, seen, ask)
                 waiting.extend((child, depth + 1) for child in reversed(below))
         return {"rooms": found}
 
-    async def _rooms_below(self, user_id: str, children: list[Event], seen: set[str]) -> list[Room]:
+    async def _rooms_below(self, user_id: str, shown: _Shown, seen: set[str], ask: TreeAsk) -> list[_Shown]:
         """The rooms that were not met yet and that the user may know of."""
-        below: list[Room] = []
-        for event in children:
-            child_id = event.state_key or ""
+        below: list[_Shown] = []
+        for child_id, via in _named(shown):
             if child_id in seen:
                 continue
             seen.add(child_id)
             child = await self._heads.if_known(child_id)
-            if child is not None and await self.may_preview(user_id, child):
-                below.append(child)
+            if child is not None and is_here(child):
+                if await self.may_preview(user_id, child):
+                    below.append(await self._shown(child, ask))
+            elif self._remote is not None:
+                told = await self._remote.room(child_id, via, suggested_only=ask.suggested_only)
+                if told is not None and await self._may_know_of(user_id, told):
+                    below.append(told)
         return below
+
+    async def _shown(self, room: Room, ask: TreeAsk) -> _Shown:
+        children = await self.children(room, suggested_only=ask.suggested_only)
+        return {**summary_of(room), "children_state": [child_entry(each) for each in children]}
+
+    async def _may_know_of(self, user_id: str, told: _Shown) -> bool:
+        """Whether a user may know of a room of other servers. What they tell is for all of our users."""
+        if told.get("world_readable") is True or told.get("join_rule") in OPEN_TO_ALL:
+            return True
+        joined = (await self._memberships.of_user(user_id)).joined
+        allowed = told.get("allowed_room_ids")
+        for room_id in allowed if isinstance(allowed, list) else ():
+            room = await self._heads.if_known(str(room_id))
+            if room is not None and room.number in joined:
+                return True
+        return False
 
     async def children(self, room: Room, *, suggested_only: bool) -> list[Event]:
         """The children that a space names, in their order."""
@@ -133,6 +173,18 @@ class Previews:
             and not (suggested_only and row.event.content.get("suggested") is not True)
         ]
         return sorted(children, key=order_of)
+
+
+def _named(shown: _Shown) -> list[tuple[str, list[str]]]:
+    """The children of a room, with the servers through which they are to be found."""
+    entries = shown["children_state"]
+    found: list[tuple[str, list[str]]] = []
+    for entry in entries if isinstance(entries, list) else ():
+        content = entry.get("content") if isinstance(entry, dict) else None
+        via = content.get("via") if isinstance(content, dict) else None
+        if isinstance(entry, dict) and isinstance(via, list):
+            found.append((str(entry["state_key"]), [each for each in via if isinstance(each, str)]))
+    return found
 
 
 def summary_of(room: Room) -> JsonObject:

@@ -37,6 +37,21 @@ def test_lists_of_rooms_are_read_from_the_other_server(pair: Pair) -> None:
     assert [each["room_id"] for each in found["chunk"]] == [room]
 
 
+def test_rooms_of_the_other_server_are_shown_below_a_space(pair: Pair) -> None:
+    here, there = pair
+    romeo, juliet = here.cast("romeo"), there.cast("juliet")
+    space = juliet.creates_room(preset="public_chat", creation_content={"type": "m.space"})
+    below = romeo.creates_room(preset="public_chat", name="Streets", creation_content={"type": "m.space"})
+    street = romeo.creates_room(preset="public_chat", name="Street")
+    private = romeo.creates_room()
+    for room in (street, private):
+        romeo.sets_state(below, "m.space.child", {"via": [here.server_name]}, room)
+    juliet.sets_state(space, "m.space.child", {"via": [there.server_name, here.server_name]}, below)
+    tree = juliet.asks("GET", "rooms", space, "hierarchy", version="v1")
+    assert [room["room_id"] for room in tree["rooms"]] == [space, below, street]
+    assert tree["rooms"][1]["name"] == "Streets"
+
+
 def test_a_token_proves_to_others_who_somebody_is(pair: Pair) -> None:
     here, _ = pair
     romeo, paris = here.cast("romeo"), here.cast("paris")
