@@ -29,6 +29,11 @@ class Entry:
     durable: ClassVar[bool] = True
     position: int = field(default=0, init=False)
 
+    @property
+    def weight_bytes(self) -> int:
+        """About what the entry takes in memory."""
+        return 300
+
 
 @dataclass(frozen=True, slots=True)
 class MemberChange:
@@ -144,6 +149,11 @@ class EventRow(Entry):
         """The transaction id that the sending device chose."""
         return None if self.txn_path is None else self.txn_path.rsplit("/", 1)[1]
 
+    @property
+    def weight_bytes(self) -> int:
+        """About what the entry takes in memory: as bytes, decoded, and as clients get it."""
+        return 500 + 3 * len(self.event.json)
+
 
 @dataclass(slots=True, eq=False)
 class ReceiptRow(Entry):
@@ -167,6 +177,11 @@ class AccountDataRow(Entry):
     type: str
     json: bytes
 
+    @property
+    def weight_bytes(self) -> int:
+        """About what the entry takes in memory."""
+        return 300 + len(self.json)
+
 
 @dataclass(slots=True, eq=False)
 class ToDeviceRow(Entry):
@@ -175,6 +190,11 @@ class ToDeviceRow(Entry):
     user_id: str
     device: int
     json: bytes
+
+    @property
+    def weight_bytes(self) -> int:
+        """About what the entry takes in memory."""
+        return 300 + len(self.json)
 
 
 @dataclass(slots=True, eq=False)

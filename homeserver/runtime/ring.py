@@ -12,6 +12,8 @@ import structlog
 from storage.rows import Entry
 
 CAPACITY_ENTRIES: Final = 20_000
+CAPACITY_BYTES: Final = 64 * 1024 * 1024
+"""Ordinary messages take 2 kB in memory, so 20,000 of them fit; of the largest that there are, 300 do."""
 
 log: Final = structlog.get_logger("homeserver.log")
 
@@ -21,14 +23,18 @@ Subscriber = Callable[[Sequence[Entry]], None]
 class Ring:
     """The newest entries in order of their positions. Only the writer of the log publishes."""
 
-    def __init__(self, capacity_entries: int = CAPACITY_ENTRIES) -> None:
+    def __init__(self, capacity_entries: int = CAPACITY_ENTRIES, capacity_bytes: int = CAPACITY_BYTES) -> None:
         self.head = 0
         """Position of the newest published entry."""
         self.floor = 0
         """All entries after this position are held."""
+        self.size_bytes = 0
+        """About what the entries take in memory."""
         self._capacity = capacity_entries
+        self._capacity_bytes = capacity_bytes
         self._entries: list[Entry] = []
         self._positions: list[int] = []
+        self._weights: list[int] = []
         self._rooms: dict[int, deque[Entry]] = {}
         self._subscribers: list[Subscriber] = []
 
@@ -43,6 +49,9 @@ class Ring:
         for entry in entries:
             self._entries.append(entry)
             self._positions.append(entry.position)
+            weight = entry.weight_bytes
+            self._weights.append(weight)
+            self.size_bytes += weight
             room: int = getattr(entry, "room", 0)
             if room:
                 held = self._rooms.get(room)
@@ -53,6 +62,8 @@ class Ring:
         # In big steps: cutting a list at its front costs its whole length.
         if len(self._entries) > self._capacity + self._capacity // 4:
             self._drop(len(self._entries) - self._capacity)
+        if self.size_bytes > self._capacity_bytes + self._capacity_bytes // 4:
+            self._drop(self._too_heavy())
         for subscriber in tuple(self._subscribers):
             try:
                 subscriber(entries)
@@ -97,6 +108,18 @@ class Ring:
 
         return end
 
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def _too_heavy(self) -> int:
+        """How many of the oldest entries must go, so that the rest is light enough."""
+        excess = self.size_bytes - self._capacity_bytes
+        for number, weight in enumerate(self._weights, 1):
+            excess -= weight
+            if excess <= 0:
+                return number
+        return len(self._weights)
+
     def _drop(self, number: int) -> None:
         for entry in self._entries[:number]:
             room: int = getattr(entry, "room", 0)
@@ -108,3 +131,5 @@ class Ring:
         self.floor = self._positions[number - 1]
         del self._entries[:number]
         del self._positions[:number]
+        self.size_bytes -= sum(self._weights[:number])
+        del self._weights[:number]

@@ -57,6 +57,30 @@ def test_a_batch_larger_than_the_ring_leaves_its_last_entries() -> None:
     assert positions(ring.room_after(7, 0)) == list(range(41, 51))
 
 
+def test_what_is_heavy_makes_the_ring_hold_less() -> None:
+    ring = Ring(capacity_entries=1_000, capacity_bytes=1_000_000)
+    for position in range(1, 501):
+        heavy = AccountDataRow("@romeo:localhost", "", "m.test", b"x" * 60_000)
+        heavy.position = position
+        ring.publish([heavy])
+        assert ring.size_bytes <= 1_250_000
+    assert 16 <= len(ring) <= 21
+    oldest = positions(ring.after(0))[0]
+    assert ring.covers(oldest - 1) and not ring.covers(oldest - 2)
+    # A batch that is too heavy alone reaches those who follow, and is in the tables.
+    told: list[int] = []
+    ring.subscribe(lambda entries: told.extend(positions(entries)))
+    batch = [AccountDataRow("@romeo:localhost", "", "m.test", b"x" * 60_000) for _ in range(100)]
+    for number, each in enumerate(batch):
+        each.position = 501 + number
+    ring.publish(batch)
+    assert told == list(range(501, 601))
+    assert ring.head == 600 and 16 <= len(ring) <= 17
+    for position in range(601, 2_001):
+        ring.publish([entry_at(position)])
+    assert len(ring) >= 1_000
+
+
 def test_the_entries_of_a_room_are_found_alone() -> None:
     ring = Ring()
     ring.publish([entry_at(1, room=5), entry_at(2, room=6), entry_at(3), entry_at(4, room=5)])
