@@ -54,6 +54,7 @@ from homeserver.rooms.upgrade import Upgrades
 from homeserver.rooms.visible import Visible
 from homeserver.runtime.clock import Clock, ReactorClock
 from homeserver.runtime.log import Ring, Writer
+from homeserver.runtime.measures import LogMeasures
 from homeserver.runtime.metrics import Metrics
 from homeserver.runtime.tasks import Tasks
 from homeserver.sync.account_data_part import AccountDataPart
@@ -65,6 +66,7 @@ from homeserver.sync.ephemeral_part import EphemeralPart
 from homeserver.sync.feeds import Feeds
 from homeserver.sync.invite_part import InvitePart
 from homeserver.sync.key_changes import KeyChanges
+from homeserver.sync.measures import SyncMeasures
 from homeserver.sync.presence_part import PresencePart
 from homeserver.sync.room_part import Extras, RoomPart
 from homeserver.sync.state_part import StatePart
@@ -142,13 +144,15 @@ async def lay_foundations(settings: Settings, folder: Path, dsn: str, reactor: A
     ring = Ring()
     writer = Writer(database, ring, PERSIST, reactor)
     await writer.start()
+    metrics = Metrics()
+    metrics.collect(LogMeasures(database, ring, writer))
     slot_secret = await database.write(secret_table.keep, SLOT_SECRET, secrets.token_bytes(32))
     return Foundations(
         settings=settings,
         folder=folder,
         reactor=reactor,
         clock=clock,
-        metrics=Metrics(),
+        metrics=metrics,
         tasks=Tasks(clock),
         database=database,
         ring=ring,
@@ -400,8 +404,10 @@ def make_syncing(
         base.clock,
     )
     asking = Asking(engine, users.filters, ring, presence)
+    streams = Streams(engine, feeds, queue)
+    base.metrics.collect(SyncMeasures(feeds, streams, rooms.heads))
     stream_services = StreamServices(
-        streams=Streams(engine, feeds, queue),
+        streams=streams,
         asking=asking,
         sending=services.sending,
         typing=rooms.typing,

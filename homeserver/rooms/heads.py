@@ -91,6 +91,9 @@ class Heads:
         root = await self._database.read(room_table.root_at, room.number, position)
         return EMPTY_ROOT if root is None else root
 
+    def __len__(self) -> int:
+        return len(self._rooms)
+
     def cached(self, room_id: str) -> Room | None:
         """The head if it is in memory."""
         room = self._rooms.pop(room_id, None)

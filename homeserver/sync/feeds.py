@@ -107,6 +107,14 @@ class Feeds:
             feed.last_used_s = self._clock.monotonic_s()
         return feed.touched > position
 
+    def __len__(self) -> int:
+        return len(self._feeds)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for news."""
+        return sum(len(feed.waiting) for feed in self._feeds.values())
+
     def connected(self, room: int) -> set[Feed]:
         """The feeds of a room's members who are, or lately were, connected."""
         return self._by_room.get(room, set())

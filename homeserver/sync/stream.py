@@ -146,6 +146,9 @@ class Streams:
         if sink is not but_not:
             sink.close(code, reason)
 
+    def __len__(self) -> int:
+        return len(self._by_device)
+
     def gone(self, device: int, sink: FrameSink) -> None:
         """The socket is closed."""
         held = self._by_device.get(device)

@@ -37,6 +37,7 @@ ROMEO = UserId("@romeo:verona.example")
 JULIET = UserId("@juliet:verona.example")
 TYBALT = UserId("@tybalt:verona.example")
 KEY = SigningKey.generate("test")
+SLOT_KEY = b"secret"
 
 
 class Faces:
@@ -76,7 +77,7 @@ class House:
         self.database = Database(dsn, reactor, patience_s=patience_s)
         self.ring = Ring()
         self.writer = Writer(self.database, self.ring, PERSIST, reactor)
-        self.state = StateStore(self.database, SlotHasher(b"secret"), cache_bytes)
+        self.state = StateStore(self.database, SlotHasher(SLOT_KEY), cache_bytes)
         self.events = EventCache(self.database, self.ring, cache_bytes)
         self.memberships = Memberships(self.database, self.ring)
         self.heads = Heads(self.database, self.state, self.events, self.writer, SERVER, most_rooms)
