@@ -31,6 +31,9 @@ HELD_BYTES: Final = 256 * 1024
 UNTAKEN_BYTES: Final = 256 * 1024
 """Answers (and pongs) for a client that takes nothing; with more of them, nothing more is read from it."""
 
+_TEXT: Final = 1
+"""The opcode of frames that hold a text message."""
+
 NORMAL: Final = 1000
 GOING_AWAY: Final = 1001
 SERVICE_RESTART: Final = 1012
@@ -248,7 +251,8 @@ class _Connection(WebSocketServerProtocol):
     def say(self, message: bytes) -> None:
         """Send a text message; nothing once either side has begun to close."""
         if cast(Any, self).state == WebSocketServerProtocol.STATE_OPEN:
-            cast(Any, self).sendMessage(message, isBinary=False)
+            # Not sendMessage: that applies the limit for what clients say to what they are told.
+            cast(Any, self).sendFrame(opcode=_TEXT, payload=message)
 
     def going_away(self) -> None:
         """The server is stopping."""
