@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 
 from homeserver.core.ids import DeviceId, UserId
 from homeserver.runtime.clock import FakeClock
+from homeserver.sync.stream import Streams
 from homeserver.sync.stream_requests import Conversations, StreamServices
 from homeserver.web.access import Requester
 
@@ -41,17 +43,19 @@ class SilentClient:
 
 @contextlib.contextmanager
 def opened(clock: FakeClock, who: Requester | None) -> Iterator[SilentClient]:
-    """A client of a server that has nothing but a clock, for it is asked for nothing else."""
+    """A client of a server that has a clock and no streams yet; for more it is not asked."""
     nothing = cast(Any, None)
-    others = [name for name in StreamServices.__dataclass_fields__ if name != "clock"]
-    services = StreamServices(clock=clock, **dict.fromkeys(others, nothing))
+    parts = dict.fromkeys(StreamServices.__dataclass_fields__, nothing)
+    services = StreamServices(**{**parts, "clock": clock, "streams": Streams(nothing, nothing, nothing)})
     client = SilentClient()
     holding = Deferred.fromCoroutine(Conversations(services).hold(who, client))
-    holding.addErrback(lambda failure: failure.trap(CancelledError))
-    try:
-        yield client
-    finally:
-        holding.cancel()
+    yield client
+    holding.addErrback(_was_cancelled)
+    holding.cancel()
+
+
+def _was_cancelled(failure: Failure) -> None:
+    failure.trap(CancelledError)
 
 
 def test_who_says_nothing_within_ten_seconds_is_shown_out() -> None:
