@@ -109,6 +109,9 @@ class OwnPostgres:
         self._check_version(programs)
         if user is not None:
             give(self._data, user)
+        with contextlib.suppress(PermissionError):
+            # A copy or a backup may have opened the folder to others, and PostgreSQL refuses such a one.
+            self._data.chmod(0o700)
         settings_changed = self._write_settings(user)
         running = self.running()
         if running is not None:

@@ -66,7 +66,10 @@ def test_what_was_written_is_there_after_a_stop_and_a_start(folder: Path) -> Non
     tell(postgres.start(), "CREATE TABLE kept (word text); INSERT INTO kept VALUES ('here')")
     assert postgres.stop()
     assert postgres.running() is None
+    # As after a restore from a backup that keeps no modes.
+    (folder / "postgres").chmod(0o755)
     assert answer(postgres.start(), "SELECT word FROM kept") == "here"
+    assert stat.S_IMODE((folder / "postgres").stat().st_mode) == 0o700
     assert postgres.stop()
     assert not postgres.stop()
 
