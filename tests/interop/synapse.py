@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -269,15 +269,20 @@ class Both(NamedTuple):
     ours: LinkedMyelin
     synapse: Synapse
 
-    def cut(self) -> None:
-        """Neither reaches the other any more."""
-        self.ours.link.cut()
-        self.synapse.link.cut()
+    @contextlib.contextmanager
+    def cut(self) -> Iterator[None]:
+        """Meanwhile neither reaches the other, nor does anybody else."""
+        with self.cut_off(self.ours), self.cut_off(self.synapse):
+            yield
 
-    def mend(self) -> None:
-        """Both reach each other again."""
-        self.ours.link.mend()
-        self.synapse.link.mend()
+    @contextlib.contextmanager
+    def cut_off(self, server: LinkedMyelin | Synapse) -> Iterator[None]:
+        """Meanwhile nobody reaches a server."""
+        server.link.cut()
+        try:
+            yield
+        finally:
+            server.link.mend()
 
 
 class Sides(NamedTuple):
