@@ -181,6 +181,10 @@ class History:
             told.rows += found.rows[:space]
             told.memberships.update(found.memberships)
             told.end = self._end(page, found.rows, space, backwards=ask.backwards)
+            if told.end is None and fetches == MOST_FETCHES and page.rows:
+                # Other servers may well have more, which the next request asks them for.
+                told.end = _before(page.rows[-1])
+                break
             if told.end is None or len(told.rows) >= limit:
                 break
             start = told.end
