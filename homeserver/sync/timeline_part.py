@@ -21,7 +21,7 @@ class TimelinePart:
     def __init__(self, client_events: ClientEvents, visible: Visible, ring: Ring) -> None:
         self._client_events = client_events
         self._visible = visible
-        self._shared: Lru[tuple[int, int, int, bool], bytes] = Lru(MOST_SHARED_BYTES, _weight)
+        self._shared: Lru[tuple[int, ...], bytes] = Lru(MOST_SHARED_BYTES, _weight)
         ring.subscribe(self._published)
 
     async def encode(
@@ -46,7 +46,8 @@ class TimelinePart:
             if memberships is not None:
                 concealed = await self._visible.concealed(reader.user_id, rows[0].room, rows, memberships)
             return _encode(reader, rows, timeline.limited, memberships, relations or {}, concealed)
-        key = (rows[0].position, rows[-1].position, len(rows), timeline.limited)
+        # All positions: filters and ignored users leave out different events of the same stretch.
+        key = (timeline.limited, *(row.position for row in rows))
         known = self._shared.get(key)
         if known is None:
             await self._client_events.prepare(rows)
@@ -86,5 +87,5 @@ def _encode(
     return b'{"events":[%s],"limited":%s,"prev_batch":"s%d"}' % (events, b"true" if limited else b"false", before)
 
 
-def _weight(key: tuple[int, int, int, bool], encoded: bytes) -> int:
-    return len(encoded) + 200
+def _weight(key: tuple[int, ...], encoded: bytes) -> int:
+    return len(encoded) + 40 * len(key) + 200

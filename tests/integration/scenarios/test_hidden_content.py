@@ -118,3 +118,22 @@ def test_the_state_while_one_was_away_is_not_told(cast: Cast) -> None:
     romeo.sets_state(room, "m.room.history_visibility", {"history_visibility": "world_readable"})
     assert past.call("GET", f"/_matrix/client/v3/rooms/{room}/members?at={away.next_batch}").status == 403
     assert past.members(room)[romeo.user_id] == "join"
+
+
+def test_what_one_reader_does_not_want_does_not_come_because_of_another(cast: Cast) -> None:
+    romeo, juliet, tybalt = cast("romeo"), cast("juliet"), cast("tybalt")
+    readers = [cast("nurse"), cast("friar")]
+    room = romeo.creates_room(preset="public_chat")
+    for who in (juliet, tybalt, *readers):
+        who.joins(room)
+    unwanted = [tybalt, juliet]
+    since = [who.sync() for who in readers]
+    for each in (romeo, tybalt, juliet, romeo):
+        each.says(room, each.localpart)
+    for who, token, other in zip(readers, since, unwanted, strict=True):
+        told = who.sync(token, filter={"room": {"timeline": {"not_senders": [other.user_id]}}}).timeline(room)
+        assert len(told) == 3
+        assert other.localpart not in told.bodies
+    for who, token, other in zip(readers, since, unwanted, strict=True):
+        who.keeps("m.ignored_user_list", {"ignored_users": {other.user_id: {}}})
+        assert other.localpart not in who.sync(token).timeline(room).bodies
