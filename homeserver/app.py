@@ -12,14 +12,14 @@ from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from client_api.doors import all_doors
 from config.settings import Settings
 from federation.inbound.authenticate import SignedRequests
-from homeserver.doors import all_doors
+from federation.inbound.doors import federation_doors
 from homeserver.encryption.over_federation import FederatedKeys
 from homeserver.encryption.remote import NoRemoteKeys
 from homeserver.encryption.remote_lists import RESYNC_EVERY_S
 from homeserver.encryption_parts import make_encryption
-from homeserver.federation_doors import federation_doors
 from homeserver.federation_parts import Federating, connect_presence, make_answering, make_federating
 from homeserver.parts import (
     Accounting,

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from federation.inbound.events import EventDoor
 from homeserver.parts import Foundations, RoomCore
 from homeserver.rooms.accept import Accepter
 from homeserver.rooms.edus import Guests, ReceiptEdus, TypingEdus
@@ -26,7 +25,6 @@ class Receiving:
     inbox: Inbox
     transactions: InboundTransactions
     reads: FederationReads
-    event_door: EventDoor
 
     async def start(self, base: Foundations) -> None:
         """Go on with what waited."""
@@ -56,5 +54,4 @@ def make_receiving(
         inbox=inbox,
         transactions=InboundTransactions(database, rooms.heads, accepter, acls, inbox, edus, writer, clock),
         reads=reads,
-        event_door=EventDoor(reads, base.server_name, clock),
     )

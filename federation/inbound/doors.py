@@ -21,6 +21,7 @@ from federation.inbound import (
     user_keys,
     version,
 )
+from federation.inbound.events import EventDoor
 from federation.inbound.keys import Keys
 from federation.inbound.version import Version
 from homeserver import __version__
@@ -46,7 +47,8 @@ def federation_doors(
     yield from bind(openid.ENDPOINTS, users.openid)
     receiving = federating.receiving
     yield from bind(transactions.ENDPOINTS, receiving.transactions)
-    yield from bind(events.ENDPOINTS, receiving.event_door)
-    yield from bind(backfill.ENDPOINTS, receiving.event_door)
+    event_door = EventDoor(receiving.reads, base.server_name, base.clock)
+    yield from bind(events.ENDPOINTS, event_door)
+    yield from bind(backfill.ENDPOINTS, event_door)
     yield from bind(missing_events.ENDPOINTS, receiving.reads)
     yield from bind(state.ENDPOINTS, receiving.reads)
