@@ -11,7 +11,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from federation.inbound import keys, version, well_known
+from federation.inbound import keys, version
 from federation.inbound.authenticate import SignedRequests
 from federation.outbound.addresses import AddressRules
 from federation.outbound.agent import HttpAgent
@@ -110,7 +110,6 @@ class House:
         endpoints = (
             *bind(keys.ENDPOINTS, keys.Keys(self.own, self.notary)),
             *bind(version.ENDPOINTS, version.Version("Myelin", "0")),
-            *bind(well_known.ENDPOINTS, well_known.Delegating(None)),
             *bind(whoami.ENDPOINTS, whoami.Whoami()),
         )
         gate = Gate(
