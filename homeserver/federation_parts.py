@@ -29,6 +29,7 @@ from homeserver.rooms.remote_joins import RemoteJoins
 from homeserver.rooms.restricted import Admissions
 from homeserver.rooms.server_acl import ServerAcls
 from homeserver.rooms.stripped import StrippedStates
+from homeserver.rooms.third_party_invites import Exchanges, ThirdPartyInvites
 from homeserver.rooms.withdrawals import Withdrawals
 from homeserver.runtime.turns import Turns
 from homeserver.transport_parts import Transport
@@ -49,6 +50,7 @@ class Federating:
     outside: OutsideMemberships
     turns: Turns[str]
     stripped: StrippedStates
+    exchanges: Exchanges
     elsewhere: OtherServers
     backfill: Backfill
     receiving: Receiving
@@ -83,6 +85,7 @@ def make_federating(base: Foundations, rooms: RoomCore, transport: Transport) ->
     stripped = StrippedStates(database, rooms.state, rooms.events)
     turns: Turns[str] = Turns()
     joins = RemoteJoins(requests, imports, accepter, rooms.heads, ring, clock, sender.leave_out)
+    exchanges = Exchanges(requests, rooms.appender, rooms.heads, writer)
     elsewhere = OtherServers(
         Asking(requests, transport.queries),
         rooms.appender,
@@ -91,6 +94,7 @@ def make_federating(base: Foundations, rooms: RoomCore, transport: Transport) ->
         outside,
         stripped,
         rooms.heads,
+        exchanges,
         turns,
         base.signer,
         clock,
@@ -107,6 +111,7 @@ def make_federating(base: Foundations, rooms: RoomCore, transport: Transport) ->
         outside=outside,
         turns=turns,
         stripped=stripped,
+        exchanges=exchanges,
         elsewhere=elsewhere,
         backfill=Backfill(database, accepter, server_name, clock),
         receiving=receiving,
@@ -119,6 +124,7 @@ class Answering:
 
     arrivals: Arrivals
     invites: ReceivedInvites
+    third_party_invites: ThirdPartyInvites
     previews: PreviewsForServers
     keys: KeysForServers
 
@@ -140,6 +146,16 @@ def make_answering(
         arrivals=Arrivals(rooms.appender, federating.accepter, reading, ring, base.writer, base.signer),
         invites=ReceivedInvites(
             rooms.heads, federating.outside, services.changes, ring, base.signer, federating.turns, base.database
+        ),
+        third_party_invites=ThirdPartyInvites(
+            federating.exchanges,
+            rooms.appender,
+            rooms.heads,
+            federating.acls,
+            federating.elsewhere,
+            services.changes,
+            base.database,
+            base.server_name,
         ),
         previews=PreviewsForServers(services.previews, rooms.heads, base.database),
         keys=encryption.for_servers,

@@ -7,6 +7,7 @@ alice, bob = here.cast("alice"), there.cast("bob")
 from __future__ import annotations
 
 import http.client
+import json
 import shutil
 import ssl
 import tempfile
@@ -59,9 +60,16 @@ class Federated(Myelin):
 
     def ask_federation(self, path: str) -> Response:
         """A GET as another server would send it, but not signed."""
+        return self._ask_federation("GET", path, None)
+
+    def put_federation(self, path: str, body: Json) -> Response:
+        """A PUT that is not signed, as identity servers send it."""
+        return self._ask_federation("PUT", path, json.dumps(body).encode())
+
+    def _ask_federation(self, method: str, path: str, body: bytes | None) -> Response:
         connection = http.client.HTTPSConnection(HOST, self._federation_port, timeout=30, context=self._trust)
         try:
-            connection.request("GET", path)
+            connection.request(method, path, body, {} if body is None else {"Content-Type": "application/json"})
             answer = connection.getresponse()
             return Response(answer.status, dict(answer.getheaders()), answer.read())
         finally:

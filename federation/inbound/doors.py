@@ -17,6 +17,7 @@ from federation.inbound import (
     profile,
     public_rooms,
     state,
+    third_party_invites,
     transactions,
     user_keys,
     version,
@@ -39,6 +40,7 @@ def federation_doors(
     yield from bind(version.ENDPOINTS, Version("Myelin", __version__))
     yield from bind(arrivals.ENDPOINTS, answering.arrivals)
     yield from bind(invite.ENDPOINTS, answering.invites)
+    yield from bind(third_party_invites.ENDPOINTS, answering.third_party_invites)
     yield from bind(profile.ENDPOINTS, users.profiles)
     yield from bind(directory.ENDPOINTS, services.directory)
     yield from bind(public_rooms.ENDPOINTS, services.public_list)

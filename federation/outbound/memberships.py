@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
-from federation.outbound.client import MEBIBYTE, FederationClient, path
-from federation.outbound.errors import RemoteNonsense
+from federation.outbound.client import LIMIT_BYTES, MEBIBYTE, TIMEOUT_S, FederationClient, path
+from federation.outbound.errors import RemoteNonsense, RemoteRefused
+from homeserver.core import canonical_json
 from homeserver.core.canonical_json import JsonObject, JsonValue
 from homeserver.core.room_rules import ROOM_RULES, RoomRules
 
@@ -44,6 +45,7 @@ class JoinAnswer(msgspec.Struct):
 
 
 _decode_join: Final = msgspec.json.Decoder(JoinAnswer).decode
+_decode_invite: Final = msgspec.json.Decoder(tuple[int, dict[str, Any]]).decode
 
 
 class MembershipRequests:
@@ -107,11 +109,42 @@ class MembershipRequests:
         state: list[JsonValue] = list(stripped)
         body: JsonObject = {"event": event, "invite_room_state": state, "room_version": rules.version}
         target = path("/_matrix/federation/v2/invite/{}/{}", room_id, event_id)
-        answer = await self._client.put(destination, target, None, body)
+        try:
+            answer = await self._client.put(destination, target, None, body)
+        except RemoteRefused as refusal:
+            # Version 1 of this endpoint has no field for the room version: it is for these rooms only.
+            if refusal.status not in (400, 404) or not rules.event_id_in_pdu:
+                raise
+            answer = await self._invite_v1(destination, room_id, event_id, event, state, refusal)
         signed = answer.get("event")
         if not isinstance(signed, dict):
             raise RemoteNonsense(destination, "answered an invite without the event")
         return signed
+
+    async def _invite_v1(
+        self,
+        destination: str,
+        room_id: str,
+        event_id: str,
+        event: JsonObject,
+        state: list[JsonValue],
+        refusal: RemoteRefused,
+    ) -> JsonObject:
+        """The same in the old form; if that is refused too, the refusal of the new form counts."""
+        target = path("/_matrix/federation/v1/invite/{}/{}", room_id, event_id)
+        # What is unsigned is no part of what the two servers sign.
+        body = canonical_json.encode_lenient({**event, "unsigned": {"invite_room_state": state}})
+        try:
+            answer = _decode_invite(
+                await self._client.put_for_bytes(
+                    destination, target, None, body, timeout_s=TIMEOUT_S, limit_bytes=LIMIT_BYTES
+                )
+            )
+        except RemoteRefused:
+            raise refusal from None
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise RemoteNonsense(destination, "answered an invite with what makes no sense") from None
+        return answer[1]
 
     async def exchange_third_party_invite(self, destination: str, room_id: str, event: JsonObject) -> None:
         """PUT exchange_third_party_invite: have the inviter's server make the invite. Raises RemoteError."""

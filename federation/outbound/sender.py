@@ -201,7 +201,9 @@ class Sender:
         if target is not None and ":" in target and not target.endswith(self._suffix):
             # Who is put out hears of it, though the room is then no longer theirs.
             servers = servers | {server_name_of(target)}
-        origin = server_name_of(event.sender)
+        # An invite out of a third-party invite may be made by another server than the sender's, which has to hear it.
+        is_by_sender = event.membership != "invite" or "third_party_invite" not in event.content
+        origin = server_name_of(event.sender) if is_by_sender else None
         for server in servers:
             if server != origin and server not in self._lagging:
                 line = self._line(server, row.position - 1)

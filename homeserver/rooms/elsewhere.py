@@ -45,6 +45,10 @@ class Elsewhere(Protocol):
         """Invite a user of another server: their server signs the event before it is added to the room."""
         ...
 
+    async def exchange(self, draft: Draft) -> None:
+        """Have an invite made in the name of a user of another server, who invited the address of the invited."""
+        ...
+
 
 class Nowhere:
     """There are no other servers."""
@@ -77,4 +81,10 @@ class Nowhere:
         """Refused."""
         raise MatrixError(
             400, "M_UNKNOWN", f"{draft.state_key} is a user of another server, and this server does not talk to others."
+        )
+
+    async def exchange(self, draft: Draft) -> None:
+        """Refused."""
+        raise MatrixError(
+            400, "M_UNKNOWN", f"{draft.sender} is a user of another server, and this server does not talk to others."
         )

@@ -82,6 +82,10 @@ class MembershipChanges:
     ) -> None:
         """Join a room; who is in it already stays so. POST /rooms/{roomId}/join."""
         content = await self.content("join", user_id, reason)
+        invite = None if third_party_signed is None else _third_party_invite(user_id, room_id, third_party_signed)
+        if invite is not None and server_name_of(invite.sender) != self._server_name:
+            await self._elsewhere.exchange(invite)
+            invite = None
         room = await self._heads.if_known(room_id)
         if room is None or not is_here(room):
             await self._elsewhere.join(user_id, room_id, via, content)
@@ -89,7 +93,6 @@ class MembershipChanges:
         if is_guest and room.summary.guest_access != "can_join":
             raise GuestAccessForbidden("Guests may not join this room: register an account.")
         admission = await self._admissions.of(user_id, room)
-        invite = third_party_signed and self._third_party_invite(user_id, room_id, third_party_signed)
 
         def script(plan: Plan) -> bool:
             planned = plan.room(room_id)
@@ -289,14 +292,19 @@ class MembershipChanges:
             return allowed
         return await self._elsewhere.invite(draft)
 
-    def _third_party_invite(self, user_id: UserId, room_id: RoomId, signed: JsonObject) -> Draft:
-        """The invite for a user who has proved that a third-party invite was meant for them."""
-        inviter = signed.get("sender")
-        if not isinstance(inviter, str) or server_name_of(inviter) != self._server_name:
-            raise Forbidden("The third-party invite was made by a user of another server: join through that server.")
-        proof: JsonObject = {key: signed[key] for key in ("mxid", "token", "signatures") if key in signed}
-        content: JsonObject = {"membership": "invite", "third_party_invite": {"display_name": user_id, "signed": proof}}
-        return Draft(room_id, MEMBER, UserId(inviter), content, user_id)
+
+def third_party_draft(
+    room_id: RoomId, inviter: UserId, invitee: UserId, signed: JsonObject, display_name: str | None = None
+) -> Draft:
+    """The invite for a user who has proved that a third-party invite was meant for them."""
+    proof: JsonObject = {key: signed[key] for key in ("mxid", "token", "signatures") if key in signed}
+    invite: JsonObject = {"display_name": display_name or invitee, "signed": proof}
+    return Draft(room_id, MEMBER, inviter, {"membership": "invite", "third_party_invite": invite}, invitee)
+
+
+def _third_party_invite(user_id: UserId, room_id: RoomId, signed: JsonObject) -> Draft:
+    inviter = signed.get("sender")
+    return third_party_draft(room_id, _user(inviter if isinstance(inviter, str) else ""), user_id, signed)
 
 
 def is_here(room: Room) -> bool:

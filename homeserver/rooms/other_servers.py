@@ -32,6 +32,7 @@ from homeserver.rooms.proposals import MEMBER, event_from
 from homeserver.rooms.received_invites import stripped_entry
 from homeserver.rooms.remote_joins import RemoteJoins
 from homeserver.rooms.stripped import StrippedStates
+from homeserver.rooms.third_party_invites import Exchanges
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.turns import Turns
 from homeserver.web.errors import Forbidden, MatrixError, NotFound
@@ -64,6 +65,7 @@ class OtherServers:
         outside: OutsideMemberships,
         stripped: StrippedStates,
         heads: Heads,
+        exchanges: Exchanges,
         turns: Turns[str],
         signer: Signer,
         clock: Clock,
@@ -75,6 +77,7 @@ class OtherServers:
         self._outside = outside
         self._stripped = stripped
         self._heads = heads
+        self._exchanges = exchanges
         self._turns = turns
         self._signer = signer
         self._clock = clock
@@ -176,6 +179,10 @@ class OtherServers:
             event = with_signatures(event, {server: theirs})
         await self._accepter.accept_membership(event, self._signer.server)
         return event.event_id
+
+    async def exchange(self, draft: Draft) -> None:
+        """Have an invite made in the name of a user of another server, who invited the address of the invited."""
+        await self._exchanges.exchange(draft)
 
     async def _made(
         self, change: Change, server: str, room_id: RoomId, user_id: UserId, content: JsonObject

@@ -10,11 +10,12 @@ import pytest
 
 from homeserver.core.event import Event
 from homeserver.core.room_rules import ROOM_RULES
+from homeserver.core.signatures import sign_event
 from tests.cast import Actor
 from tests.federated import Federated, TestAuthority
 from tests.postgres import TestServer
 from tests.stranger import PREFIX, Stranger, Visit
-from tests.wire import Json
+from tests.wire import Json, client_path
 
 V2 = "/_matrix/federation/v2/"
 
@@ -174,6 +175,31 @@ def test_what_is_no_proper_invite_is_not_signed(server: Federated, stranger: Str
     # The other server is gone: the invite can be declined all the same.
     romeo.leaves(visit.room_id)
     assert visit.room_id not in romeo.sync().invited
+
+
+def test_a_server_that_knows_only_the_old_form_of_invites_is_asked_in_it(server: Federated, stranger: Stranger) -> None:
+    romeo, old_room = _room(server, room_version="2", name="Garden")
+    new_room = romeo.creates_room(room_version="10")
+    juliet = stranger.user("juliet")
+    asked: list[Json] = []
+
+    def sign(request: Json) -> Json:
+        asked.append(request)
+        event = Event.parse(request.body, ROOM_RULES["2"])
+        return [200, {"event": sign_event(event, stranger.signer).to_pdu()}]
+
+    stranger.answers["invite"] = sign
+    try:
+        romeo.asks("POST", "rooms", old_room, "invite", body={"user_id": juliet})
+        refusal = romeo.call("POST", client_path("rooms", new_room, "invite"), {"user_id": juliet})
+    finally:
+        del stranger.answers["invite"]
+    assert romeo.members(old_room)[juliet] == "invite"
+    shown = {event["type"]: event["content"] for event in asked[0].body["unsigned"]["invite_room_state"]}
+    assert shown["m.room.name"] == {"name": "Garden"}
+    # There is no old form for rooms of other versions.
+    assert (refusal.status, len(asked)) == (404, 1)
+    assert juliet not in romeo.members(new_room)
 
 
 def test_a_space_is_shown_as_far_as_users_of_the_server_may_see(server: Federated, stranger: Stranger) -> None:
