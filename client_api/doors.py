@@ -52,7 +52,6 @@ from homeserver.rooms.explain import Explanations
 from homeserver.web import operations
 from homeserver.web.operations import Operations
 from homeserver.web.plan import BoundEndpoint, bind
-from storage.database import Cursor
 
 
 def all_doors(
@@ -65,10 +64,7 @@ def all_doors(
 ) -> Iterator[BoundEndpoint]:
     """All endpoints of the server, each with the service that it calls."""
 
-    async def database_answers() -> None:
-        await base.database.read(_ask)
-
-    yield from bind(operations.ENDPOINTS, Operations(base.metrics, database_answers))
+    yield from bind(operations.ENDPOINTS, Operations(base.metrics, base.database.answers))
     yield from bind(explain.ENDPOINTS, Explanations(base.database, base.local_secret))
     yield from _user_doors(users)
     yield from _room_doors(rooms, services)
@@ -121,7 +117,3 @@ def _room_doors(rooms: RoomCore, services: RoomServices) -> Iterator[BoundEndpoi
     yield from bind(reporting.ENDPOINTS, services.reports)
     yield from bind(spaces.ENDPOINTS, services.previews)
     yield from bind(typing.ENDPOINTS, rooms.typing)
-
-
-def _ask(tx: Cursor) -> None:
-    tx.execute("SELECT 1")

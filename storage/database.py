@@ -134,6 +134,10 @@ class Database:
         """Run `function(tx, …)` as one transaction. Repeated after deadlocks, and connections lost before COMMIT."""
         return self._submit(lambda tx: function(tx, *args, **kwargs), writes=True)
 
+    async def answers(self) -> None:
+        """Return once the database has answered. Raises DatabaseUnavailable."""
+        await self.read(lambda tx: tx.execute("SELECT 1"))
+
     @property
     def statements(self) -> StatementCounts:
         """Statements sent so far."""
@@ -225,7 +229,7 @@ class _Worker(threading.Thread):
                 elif may_go_through_again(error):
                     tries += 1
                     if tries >= MAX_TRIES:
-                        raise
+                        raise DatabaseUnavailable(f"a transaction lost against others {tries} times") from error
                 elif not is_passing(error):
                     raise
                 self._pause(job, pause_s)
