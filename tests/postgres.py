@@ -89,7 +89,7 @@ class TestServer:
                 stdin=subprocess.DEVNULL,
                 cwd="/",
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=end_with_parent,
                 **self._identity(),
             )
         deadline_s = time.monotonic() + START_TIMEOUT_S
@@ -174,7 +174,7 @@ class TestServer:
         return {"user": self._user.user_id, "group": self._user.group_id, "extra_groups": []}
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Let the kernel stop this process when the tests are killed."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 

@@ -24,6 +24,7 @@ from urllib.parse import quote
 import psycopg2.extensions
 
 from tests.integration.admin import free_port
+from tests.postgres import end_with_parent
 from tests.wire import Json, Wire
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -91,6 +92,7 @@ class Myelin(Homeserver):
                 cwd=ROOT,
                 env={name: value for name, value in os.environ.items() if not name.startswith("MYELIN_")},
                 start_new_session=True,
+                preexec_fn=end_with_parent,
             )
         deadline_s = time.monotonic() + START_S
         while self.health() != 200:
