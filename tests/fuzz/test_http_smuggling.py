@@ -26,7 +26,7 @@ from homeserver.web.plan import bind
 from homeserver.web.request import RequestInfo
 from homeserver.web.response import Response
 from homeserver.web.site import Site
-from homeserver.web.websocket import WebSockets
+from homeserver.web.websocket import Heartbeat, WebSockets
 
 
 class Seen(NamedTuple):
@@ -77,7 +77,7 @@ def ours(pieces: list[bytes]) -> Outcome:
     clock, measures = FakeClock(), HttpMeasures()
     bound = bind([Endpoint(each, note) for each in declarations_of(note)], seen)
     gate = Gate(bound, AccessControl(Nobody()), Limiter(clock), clock, measures, _in_thread)
-    site = Site(gate, clock, WebSockets(None, clock), measures)
+    site = Site(gate, clock, WebSockets(None, clock, Heartbeat()), measures)
     channel = site.buildProtocol(None)
     transport = cast(Any, StringTransport)()
     cast(Any, channel).makeConnection(transport)

@@ -118,7 +118,9 @@ def test_browsers_may_ask_from_anywhere(site: RunningSite) -> None:
         assert answer.status == 204
         assert answer.headers["access-control-allow-origin"] == "*"
         assert answer.headers["access-control-allow-methods"] == "GET, HEAD, POST, PUT, DELETE, OPTIONS"
-        assert answer.headers["access-control-allow-headers"] == "X-Requested-With, Content-Type, Authorization"
+        assert answer.headers["access-control-allow-headers"] == (
+            "X-Requested-With, Content-Type, Authorization, If-Match, If-None-Match"
+        )
 
 
 def test_unknown_paths_and_methods_are_unrecognized_with_cors(site: RunningSite) -> None:

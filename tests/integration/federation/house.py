@@ -38,7 +38,7 @@ from homeserver.web.measures import HttpMeasures
 from homeserver.web.plan import bind
 from homeserver.web.server import pool_of
 from homeserver.web.site import Site
-from homeserver.web.websocket import WebSockets
+from homeserver.web.websocket import Heartbeat, WebSockets
 from storage.database import Database
 from tests.integration.federation import whoami
 from tests.integration.federation.network import Asked, Authority, Connection, MovableClock, Names, Peer, Script, Wires
@@ -120,7 +120,7 @@ class House:
             HttpMeasures(),
             pool_of(self.reactor),
         )
-        site = Site(gate, self.clock, WebSockets(self.reactor, self.clock), HttpMeasures())
+        site = Site(gate, self.clock, WebSockets(self.reactor, self.clock, Heartbeat()), HttpMeasures())
         context: Any = self.authority.server_context(self.signer.server)
         tls = TLSMemoryBIOFactory(context, False, cast(Any, site), self.reactor)
         port = self.reactor.listenTCP(0, tls, interface="127.0.0.1")

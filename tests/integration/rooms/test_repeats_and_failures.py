@@ -152,8 +152,10 @@ def test_a_message_outlives_an_absence_of_the_database(restartable_postgres: Tes
                 except DatabaseUnavailable:
                     continue
                 raise AssertionError("there is no database to say yes")
-            await house.database.in_thread(restartable_postgres.start)
-            await house.news()
+            news = Deferred.fromCoroutine(house.news())
+            # Not in a thread of its own: PostgreSQL ends with the thread that started it.
+            restartable_postgres.start()
+            await news
             sent = await house.says(ROMEO, room_id, "are you there", device=1, txn_id="1")
             bodies = await house.ask(
                 "SELECT count(*) FROM events WHERE txn_path = 'send/m.room.message/1' AND event_id = %s", sent

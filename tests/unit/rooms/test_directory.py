@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from homeserver.core.canonical_json import JsonObject
 from homeserver.rooms.directory import join_servers, without_alias
 
 
 def test_an_alias_goes_out_of_both_its_places() -> None:
-    content = {"alias": "#a:b", "alt_aliases": ["#a:b", "#c:b"], "more": 1}
+    content: JsonObject = {"alias": "#a:b", "alt_aliases": ["#a:b", "#c:b"], "more": 1}
     assert without_alias(content, "#a:b") == {"alt_aliases": ["#c:b"], "more": 1}
     assert without_alias(content, "#c:b") == {"alias": "#a:b", "alt_aliases": ["#a:b"], "more": 1}
     assert content["alt_aliases"] == ["#a:b", "#c:b"]

@@ -21,7 +21,7 @@ from homeserver.web.plan import bind
 from homeserver.web.request import RequestInfo, Upload
 from homeserver.web.response import StreamedResponse
 from homeserver.web.site import LOOK_EVERY_S, Site
-from homeserver.web.websocket import WebSockets
+from homeserver.web.websocket import Heartbeat, WebSockets
 
 HEAD = b"GET /wait HTTP/1.1\r\nHost: h\r\n\r\n"
 LATE_S = 2 * LOOK_EVERY_S + 1
@@ -118,7 +118,7 @@ class Stage:
             measures,
             _in_thread,
         )
-        self.site = Site(gate, self.clock, WebSockets(None, self.clock), measures)
+        self.site = Site(gate, self.clock, WebSockets(None, self.clock, Heartbeat()), measures)
         self.channel: Channel = self.site.buildProtocol(None)
         self.wire = Wire()
         cast(Any, self.channel).makeConnection(self.wire)
