@@ -54,11 +54,15 @@ class MembershipRequests:
     def __init__(self, client: FederationClient) -> None:
         self._client = client
 
-    async def make(self, change: Change, destination: str, room_id: str, user_id: str) -> Template:
+    async def make(
+        self, change: Change, destination: str, room_id: str, user_id: str, *, ignore_backoff: bool = False
+    ) -> Template:
         """GET make_join, make_knock or make_leave. Raises RemoteError."""
         target = path(f"/_matrix/federation/v1/make_{change}/{{}}/{{}}", room_id, user_id)
         query = None if change == "leave" else {"ver": tuple(ROOM_RULES)}
-        answer = await self._client.get(destination, target, query, timeout_s=MAKE_TIMEOUT_S)
+        answer = await self._client.get(
+            destination, target, query, timeout_s=MAKE_TIMEOUT_S, ignore_backoff=ignore_backoff
+        )
         event, version = answer.get("event"), answer.get("room_version", "1")
         if not isinstance(event, dict):
             raise RemoteNonsense(destination, "proposed no event")
@@ -110,7 +114,8 @@ class MembershipRequests:
         body: JsonObject = {"event": event, "invite_room_state": state, "room_version": rules.version}
         target = path("/_matrix/federation/v2/invite/{}/{}", room_id, event_id)
         try:
-            answer = await self._client.put(destination, target, None, body)
+            # Somebody waits for it, and nobody else can say yes.
+            answer = await self._client.put(destination, target, None, body, ignore_backoff=True)
         except RemoteRefused as refusal:
             # Version 1 of this endpoint has no field for the room version: it is for these rooms only.
             if refusal.status not in (400, 404) or not rules.event_id_in_pdu:

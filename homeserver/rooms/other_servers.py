@@ -14,7 +14,7 @@ from typing import Final
 
 import structlog
 
-from federation.outbound.errors import RemoteError, RemoteRefused
+from federation.outbound.errors import RemoteBackedOff, RemoteError, RemoteRefused
 from federation.outbound.memberships import Change, MembershipRequests, Template
 from federation.outbound.queries import Queries
 from homeserver.core.canonical_json import JsonObject
@@ -40,7 +40,8 @@ from homeserver.web.errors import Forbidden, MatrixError, NotFound
 MOST_SERVERS: Final = 10
 """Servers that are asked for one thing."""
 
-Attempt = Callable[[str], Awaitable[None]]
+Attempt = Callable[[str, bool], Awaitable[None]]
+"""With a server, which is asked even if it did not answer of late, or not."""
 
 log: Final = structlog.get_logger("homeserver.rooms")
 
@@ -113,8 +114,8 @@ class OtherServers:
                     return
             servers = await self._candidates(user_id, room_id, via)
 
-            async def attempt(server: str) -> None:
-                template, event = await self._made("join", server, room_id, user_id, content)
+            async def attempt(server: str, anyway: bool) -> None:
+                template, event = await self._made("join", server, anyway, room_id, user_id, content)
                 await self._joins.join(server, template.rules, event)
 
             await self._first(servers, attempt, f"The room {room_id} cannot be joined")
@@ -124,8 +125,8 @@ class OtherServers:
         async with self._turns.at(room_id):
             servers = await self._candidates(user_id, room_id, via)
 
-            async def attempt(server: str) -> None:
-                _, event = await self._made("knock", server, room_id, user_id, content)
+            async def attempt(server: str, anyway: bool) -> None:
+                _, event = await self._made("knock", server, anyway, room_id, user_id, content)
                 shown = await self._asking.requests.send_knock(server, room_id, event.event_id, event.json)
                 stripped = [entry for each in shown if (entry := stripped_entry(each)) is not None]
                 await self._outside.put(event, stripped)
@@ -142,8 +143,8 @@ class OtherServers:
                 return
             servers = await self._candidates(user_id, room_id, ())
 
-            async def attempt(server: str) -> None:
-                _, event = await self._made("leave", server, room_id, user_id, content)
+            async def attempt(server: str, anyway: bool) -> None:
+                _, event = await self._made("leave", server, anyway, room_id, user_id, content)
                 await self._asking.requests.send_leave(server, room_id, event.event_id, event.json)
                 await self._outside.put(event, None)
 
@@ -185,10 +186,10 @@ class OtherServers:
         await self._exchanges.exchange(draft)
 
     async def _made(
-        self, change: Change, server: str, room_id: RoomId, user_id: UserId, content: JsonObject
+        self, change: Change, server: str, anyway: bool, room_id: RoomId, user_id: UserId, content: JsonObject
     ) -> tuple[Template, Event]:
         """Our user's event on the proposal of a server."""
-        template = await self._asking.requests.make(change, server, room_id, user_id)
+        template = await self._asking.requests.make(change, server, room_id, user_id, ignore_backoff=anyway)
         rules = template.rules
         new_id = EventId(f"${secrets.token_urlsafe(18)}:{self._signer.server}") if rules.event_id_in_pdu else None
         now_ms = self._clock.now_ms()
@@ -199,10 +200,15 @@ class OtherServers:
         if not servers:
             raise NotFound(f"{failed}: name a server that is in it, in `via`.")
         errors: list[Exception] = []
-        for server in servers:
+        waiting = [(server, False) for server in servers]
+        for server, anyway in waiting:
             try:
-                await attempt(server)
+                await attempt(server, anyway)
             except (RemoteError, BadEvent, InvalidId) as error:
+                if isinstance(error, RemoteBackedOff) and not anyway:
+                    # Somebody waits for this, and it may be there again: it is asked after all the others.
+                    waiting.append((server, True))
+                    continue
                 log.info("a server did not help", server=server, what=failed, reason=str(error))
                 errors.append(error)
                 if isinstance(error, RemoteRefused) and error.errcode == "M_INCOMPATIBLE_ROOM_VERSION":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.cast import refused
 from tests.federated import EVERYTHING, MakeFederated, joins_through
 
 
@@ -64,3 +65,20 @@ def test_who_was_put_out_while_their_server_was_away_learns_of_it(make_federated
     romeo.says(room, "she is gone")
     there.start()
     juliet.syncs_until(since, lambda seen: room in seen.last.left)
+
+
+def test_a_server_that_is_back_is_asked_at_once_for_what_somebody_waits_for(make_federated: MakeFederated) -> None:
+    here, there = make_federated(), make_federated()
+    romeo, juliet = here.cast("romeo"), there.cast("juliet")
+    room = romeo.creates_room(preset="public_chat")
+    other = juliet.creates_room()
+    here.stop()
+    with refused("M_UNKNOWN", 504):
+        joins_through(juliet, room, here)
+    here.start()
+    joins_through(juliet, room, here)
+    here.stop()
+    with refused("M_UNKNOWN", 504):
+        juliet.invites(other, romeo)
+    here.start()
+    juliet.invites(other, romeo)
