@@ -10,7 +10,9 @@ from typing import Any, Final, Protocol, cast
 import structlog
 from OpenSSL import SSL, crypto
 from twisted.internet import ssl
+from twisted.internet.interfaces import IOpenSSLContextFactory
 from twisted.internet.protocol import ServerFactory
+from zope.interface import implementer
 
 BACKLOG: Final = 1024
 
@@ -53,6 +55,7 @@ class ListeningReactor(Protocol):
     def listenUNIX(self, address: str, factory: Any, backlog: int = ..., mode: int = ...) -> Port: ...
 
 
+@implementer(IOpenSSLContextFactory)
 class TlsContext:
     """Gives each new connection the certificate that is in the files now, so that a renewed one needs no restart."""
 

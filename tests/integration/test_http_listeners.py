@@ -70,6 +70,7 @@ def test_tls_and_a_renewed_certificate_need_no_restart(tmp_path: Path) -> None:
             secure.ask("GET", f"{C}/whoami")
         secure._tls = _trusting(certificate)
         assert secure.ask("GET", f"{C}/whoami").status == 200
+        assert [line for line in secure.log() if line["level"] == "warning"] == []
 
 
 def _make_certificate(certificate: Path, key: Path) -> None:
