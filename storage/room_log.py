@@ -2,8 +2,8 @@
 
 Owns the tables rooms, events, auth_edges, relations, state_nodes, state_history, memberships, membership_changes,
 room_summaries and room_heads (for writing; the readers stand in the modules of their areas). An alias that a new room
-begins with is written with it, through storage.aliases, and the end of its known history through
-storage.received.
+begins with is written with it, through storage.aliases, the end of its known history through
+storage.received, and redactions that came too early through storage.redactions.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from psycopg2.extensions import cursor as Cursor
 
-from storage import aliases, received
+from storage import aliases, received, redactions
 from storage.rows import EventRow, RoomChanges, RoomHead, RoomSummary
 from storage.statements import Statements, json_lines, storable
 
@@ -28,6 +28,7 @@ def persist_events(tx: Statements, rows: Sequence[EventRow]) -> None:
     _insert_relations(tx, changed)
     _apply_redactions(tx, changed)
     received.write_ends(tx, changed)
+    redactions.write(tx, changed)
     _write_memberships(tx, rows)
     _write_summaries(tx, changed)
     _write_heads(tx, changed)

@@ -109,6 +109,10 @@ class RoomChanges:
     """Ids of events that this one follows and that we do not have: there our history ends."""
     found: tuple[str, ...] = ()
     """Ids of events at which our history does not end any more."""
+    awaits: str | None = None
+    """Id of the event that this one redacts, and that we do not have."""
+    was_awaited: bool = False
+    """Redactions of this event came before it."""
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)

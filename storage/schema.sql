@@ -358,6 +358,13 @@ CREATE TABLE backward_extremities (          -- where our history of a room ends
 );
 CREATE INDEX backward_extremities_depth ON backward_extremities (room, depth);
 
+CREATE TABLE waiting_redactions (            -- redactions that came before the events that they are for
+    room       bigint NOT NULL,
+    target     text   COLLATE "C" NOT NULL,  -- the event that we do not have yet
+    redaction  text   COLLATE "C" NOT NULL,
+    PRIMARY KEY (room, target, redaction)
+);
+
 CREATE TABLE event_verdicts (                -- of events of other servers that were not simply accepted
     event_id     text   COLLATE "C" PRIMARY KEY,
     room_id      text   NOT NULL,

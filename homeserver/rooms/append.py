@@ -219,8 +219,8 @@ class Appender:
         for row in rows:
             if row.changes is not None and row.changes.nodes:
                 self._state.committed(row.changes.nodes)
+            self._events.settled(row)
             row.changes = None
-            self._events.remember(row)
             room = self._heads.cached_by_number(row.room)
             if room is not None:
                 room.uncommitted.pop(row.event.event_id, None)

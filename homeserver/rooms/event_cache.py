@@ -115,13 +115,17 @@ class EventCache:
     def _forget_id(self, position: int, row: EventRow) -> None:
         self._positions.pop(row.event.event_id, None)
 
+    def settled(self, row: EventRow) -> None:
+        """A new event is committed."""
+        self.remember(row)
+        if row.changes is not None and row.changes.redaction is not None:
+            redaction = row.changes.redaction
+            self._apply(redaction.position, redaction.event, row.position)
+
     def _published(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if isinstance(entry, EventRow):
-                self.remember(entry)
-                if entry.changes is not None and entry.changes.redaction is not None:
-                    redaction = entry.changes.redaction
-                    self._apply(redaction.position, redaction.event, entry.position)
+                self.settled(entry)
 
     def _apply(self, position: int, event: Event, redacted_by: int) -> None:
         self._redacted[position] = (event, redacted_by)

@@ -16,12 +16,13 @@ from homeserver.core.ids import RoomId, ServerName
 from homeserver.core.room_rules import ROOM_RULES
 from homeserver.core.state_trie import EMPTY_ROOT, NodeId
 from homeserver.rooms.event_cache import EventCache
-from homeserver.rooms.room import Room
+from homeserver.rooms.room import MOST_WAITING_REDACTIONS, Room
 from homeserver.rooms.state import StateKey, StateStore
 from homeserver.runtime.writer import Writer
 from homeserver.web.errors import NotFound
 from storage import events as event_table
 from storage import memberships as membership_table
+from storage import redactions as redaction_table
 from storage import room_log
 from storage import rooms as room_table
 from storage.database import Cursor, Database
@@ -42,6 +43,7 @@ class _Loaded:
     events: list[EventRow]
     nodes: dict[NodeId, bytes]
     state_changed: int
+    waiting_redactions: dict[str, tuple[str, ...]]
 
 
 class Heads:
@@ -176,6 +178,7 @@ class Heads:
         room.recent_roots = [(loaded.state_changed, stored.head.state_root)]
         room.summary = stored.summary
         room.local_joined = set(loaded.local_joined)
+        room.waiting_redactions = loaded.waiting_redactions
         for key, position in zip(ALWAYS_KNOWN, loaded.known, strict=True):
             room.known[key] = None if position is None else rows[position]
         self.put(room)
@@ -196,4 +199,5 @@ def _read_head(tx: Cursor, key: str | int, state: StateStore, server_name: Serve
         event_table.by_positions(tx, list(wanted)),
         reader.found,
         room_table.last_state_change(tx, stored.room),
+        redaction_table.waiting(tx, stored.room, MOST_WAITING_REDACTIONS),
     )

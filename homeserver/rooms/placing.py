@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from homeserver.core import state_trie
+from homeserver.core.auth import PowerLevels
 from homeserver.core.auth.selection import needed_auth_keys_of
-from homeserver.core.auth.state import CREATE
+from homeserver.core.auth.state import CREATE, POWER_LEVELS
 from homeserver.core.event import Event
 from homeserver.core.ids import EventId
+from homeserver.core.redaction import redacted, takes_effect
 from homeserver.core.state_res import rank_above
 from homeserver.core.state_trie import EMPTY_ROOT, Load, MissingNode, NodeId
 from homeserver.rooms import judge_remote, state_changes
@@ -93,10 +95,14 @@ class Placer:
         verdict = self._judged(event, auth, rows, root, is_history=is_history)
         if known is not None:
             return self._give_state(known, root, verdict)
+        redaction = self._early_redaction(event)
+        if redaction is not None:
+            event = redacted(event)
         if verdict.is_accepted and not is_history and root == self.room.state_root and self._is_next(event):
             row = self._append(event, auth)
         else:
             row = self._place(event, auth, root, verdict, is_history=is_history)
+        self._was_awaited(row, redaction)
         assert row.changes is not None
         row.changes.missing = tuple(lacking)
         if is_history or row.is_history:
@@ -119,8 +125,12 @@ class Placer:
         if event.type == "m.room.create" and self.create is None:
             self.create = event
         verdict = self._judged_alone(event, auth)
+        redaction = self._early_redaction(event)
+        if redaction is not None:
+            event = redacted(event)
         row = EventRow(self.room.room.number, event, None, verdict.status, is_history=True)
         self._enter(row, RoomChanges(None), auth)
+        self._was_awaited(row, redaction)
         return Placed(row, verdict)
 
     def claimed_state(self, event: Event, rows: Sequence[EventRow]) -> NodeId:
@@ -260,6 +270,32 @@ class Placer:
             raise MissingPositions(missing)
         return found
 
+    # Redactions that came before what they redact.
+
+    def _early_redaction(self, event: Event) -> EventRow | None:
+        """A redaction of the event that we have already, and that takes effect."""
+        waiting = self.room.waiting_redactions.get(event.event_id)
+        if waiting is None:
+            return None
+        for row in self.find(map(EventId, waiting)).values():
+            root = None if row is None else self.root_before(row)
+            if row is not None and root is not None and takes_effect(row.event, event, self._power_at(root)):
+                return row
+        return None
+
+    def _power_at(self, root: NodeId) -> PowerLevels:
+        state = self._events_at(root, (CREATE, POWER_LEVELS))
+        return PowerLevels.of(state.get(CREATE), state.get(POWER_LEVELS), self.room.room.rules)
+
+    def _was_awaited(self, row: EventRow, redaction: EventRow | None) -> None:
+        room, event_id = self.room, row.event.event_id
+        if event_id in room.waiting_redactions:
+            assert row.changes is not None
+            row.changes.was_awaited = True
+            room.waiting_redactions = {key: ids for key, ids in room.waiting_redactions.items() if key != event_id}
+        if redaction is not None:
+            row.redacted_by = redaction.position
+
     # The place.
 
     def _is_next(self, event: Event) -> bool:
@@ -288,7 +324,8 @@ class Placer:
         self.root_after(row)
         if is_live:
             self._go_on(row, changes)
-            self.room.note_redaction(row, changes)
+        if verdict.is_accepted and event.redacts is not None:
+            self.room.note_redaction(row, changes, self._power_at(root) if is_history else None)
         self.room.nodes.update(self._fresh)
         changes.nodes = {**self._fresh, **self.given_nodes}
         self.given_nodes = {}

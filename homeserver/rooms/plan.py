@@ -29,12 +29,13 @@ from homeserver.core.unpadded_base64 import encode_base64
 from homeserver.rooms import summaries
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.resolutions import Overlay, Resolutions, no_resolutions
-from homeserver.rooms.room import AuthSet, Room
+from homeserver.rooms.room import MOST_WAITING_REDACTIONS, AuthSet, Room
 from homeserver.rooms.state import StateKey, StateStore
 from storage.rows import AppliedRedaction, EventRow, MemberChange, NewRoom, RoomChanges, RoomHead, RoomSummary
 
 MOST_PREV_EVENTS: Final = 10
 MOST_ALLOWED_TYPES: Final = 50
+MOST_REDACTIONS_OF_ONE: Final = 10
 _JUDGED_ONE_BY_ONE: Final = frozenset(
     ("m.room.redaction", "m.room.aliases", "m.room.member", "m.room.third_party_invite")
 )
@@ -180,7 +181,19 @@ class Plan:
 class RoomPlan:
     """A room as it will be with the events of a plan."""
 
-    __slots__ = ("changed", "depth", "extremities", "is_new", "nodes", "plan", "room", "rows", "state_root", "summary")
+    __slots__ = (
+        "changed",
+        "depth",
+        "extremities",
+        "is_new",
+        "nodes",
+        "plan",
+        "room",
+        "rows",
+        "state_root",
+        "summary",
+        "waiting_redactions",
+    )
 
     def __init__(self, plan: Plan, room: Room, *, is_new: bool = False) -> None:
         self.plan = plan
@@ -194,6 +207,7 @@ class RoomPlan:
         """What the plan has changed in the current state: the events that are there now, None for no event."""
         self.nodes: dict[NodeId, bytes] = {}
         self.rows: list[EventRow] = []
+        self.waiting_redactions = room.waiting_redactions
 
     def state(self, type: str, state_key: str = "") -> EventRow | None:
         """The current state event at a key; None if there is none."""
@@ -294,6 +308,7 @@ class RoomPlan:
         """The events are queued: the head of the room goes on from them."""
         room = self.room
         room.extremities, room.depth, room.summary = self.extremities, self.depth, self.summary
+        room.waiting_redactions = self.waiting_redactions
         for row in self.rows:
             room.uncommitted[row.event.event_id] = row
             if not row.is_history:
@@ -383,15 +398,31 @@ class RoomPlan:
             if target is not None and target.room == row.room:
                 row.thread = target.thread
 
-    def note_redaction(self, row: EventRow, changes: RoomChanges) -> None:
-        """Apply a redaction if we have the event that it is for, and its sender may."""
+    def _await_target(self, redaction: Event, target: EventId, changes: RoomChanges) -> None:
+        if len(self.waiting_redactions) < MOST_WAITING_REDACTIONS:
+            others = self.waiting_redactions.get(target, ())
+            if len(others) < MOST_REDACTIONS_OF_ONE:
+                self.waiting_redactions = {**self.waiting_redactions, target: (*others, redaction.event_id)}
+                changes.awaits = target
+
+    def note_redaction(self, row: EventRow, changes: RoomChanges, power: PowerLevels | None = None) -> None:
+        """Apply a redaction if we have the event that it is for, and its sender may; else it waits for the event.
+
+        `power`: who might do what at the redaction, where that is not now.
+        """
         redaction = row.event
         if redaction.redacts is None:
             return
         target = self.plan.event(redaction.redacts)
-        if target is None or target.room != row.room or target.redacted_by is not None:
+        if target is None:
+            self._await_target(redaction, redaction.redacts, changes)
             return
-        if not takes_effect(redaction, target.event, self.power_levels()):
+        if target.room != row.room or target.redacted_by is not None:
+            return
+        if row.is_history and target.position > 0:
+            # What is shown already is redacted by what comes after it.
+            return
+        if not takes_effect(redaction, target.event, power or self.power_levels()):
             return
         relation = relation_of(target.event.content)
         left = redacted(target.event)

@@ -6,7 +6,7 @@ appender changes it, by taking over a finished `RoomPlan`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from homeserver.core.auth import PowerLevels
 from homeserver.core.auth.state import CREATE, POWER_LEVELS
@@ -21,6 +21,8 @@ MOST_KNOWN = 5_000
 """State events remembered beside those that every decision needs."""
 MOST_SENDERS = 2_000
 MOST_RECENT_ROOTS = 64
+MOST_WAITING_REDACTIONS = 1_000
+"""Redactions of events that never come must not fill the memory."""
 
 
 class AuthSet:
@@ -59,6 +61,7 @@ class Room:
         "state_root",
         "summary",
         "uncommitted",
+        "waiting_redactions",
     )
 
     def __init__(self, number: int, room_id: RoomId, rules: RoomRules) -> None:
@@ -85,6 +88,8 @@ class Room:
         """Events that wait for their commit."""
         self.uncommitted: dict[str, EventRow] = {}
         """All that waits for its commit, by event id, also what is history."""
+        self.waiting_redactions: Mapping[str, tuple[str, ...]] = {}
+        """Ids of events that we do not have → ids of the redactions that came before them."""
 
     @property
     def create(self) -> Event:

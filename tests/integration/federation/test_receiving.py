@@ -83,6 +83,53 @@ def test_an_event_whose_content_was_changed_is_taken_in_its_redacted_form(
     assert romeo.event(room, event_id)["content"] == {}
 
 
+def test_a_redaction_that_comes_before_its_event_is_applied_when_that_comes(
+    server: Federated, stranger: Stranger
+) -> None:
+    romeo, room, seen = visit(server, stranger)
+    juliet = stranger.user("juliet")
+    before = seen.last
+    assert before is not None
+    oath = seen.says(juliet, "by the moon")
+    topic = seen.build(juliet, "m.room.message", {"body": "kept", "msgtype": "m.text"}, ts=now_ms() + 1)
+    by_romeo = seen.build(romeo.user_id, "m.room.redaction", {"redacts": topic.event_id})  # type: ignore[arg-type]
+    redaction = seen.build(juliet, "m.room.redaction", {"redacts": oath.event_id, "reason": "inconstant"})
+    results = seen.sends(redaction, by_romeo)
+    assert results[redaction.event_id] == {}
+    assert "signature" in results[by_romeo.event_id]["error"]
+    server.stop()
+    server.start()
+    since = romeo.sync()
+    assert seen.sends(oath, topic) == {oath.event_id: {}, topic.event_id: {}}
+    heard = romeo.syncs_until(since, lambda seen: topic.event_id in seen.timeline(room)).timeline(room)
+    assert heard.bodies == ["kept"]
+    shown = romeo.event(room, oath.event_id)
+    assert shown["content"] == {}
+    assert shown["unsigned"]["redacted_because"]["event_id"] == redaction.event_id
+    status, answer = stranger.reads(server.server_name, "event", oath.event_id)
+    assert (status, answer["pdus"][0]["content"]) == (200, {})
+
+
+def test_a_redaction_by_who_may_not_changes_nothing_also_if_it_comes_first(
+    server: Federated, stranger: Stranger, authority: TestAuthority
+) -> None:
+    romeo, room, seen = visit(server, stranger)
+    other = Stranger(authority)
+    try:
+        others = other.joins(server.server_name, room, other.user("tybalt"))
+        oath = seen.says(stranger.user("juliet"), "by the moon")
+        redaction = others.build(other.user("tybalt"), "m.room.redaction", {"redacts": oath.event_id})
+        assert others.sends(redaction) == {redaction.event_id: {}}
+        # In one transaction too, and with a mate who may.
+        second = seen.says(stranger.user("juliet"), "by yonder moon")
+        again = seen.build(stranger.user("juliet"), "m.room.redaction", {"redacts": second.event_id})
+        assert set(map(str, seen.sends(oath, again, second).values())) == {"{}"}
+    finally:
+        other.stop()
+    assert romeo.event(room, oath.event_id)["content"]["body"] == "by the moon"
+    assert romeo.event(room, second.event_id)["content"] == {}
+
+
 def test_what_the_rules_forbid_is_rejected_and_what_follows_it_is_taken(server: Federated, stranger: Stranger) -> None:
     romeo, room, seen = visit(server, stranger)
     juliet = stranger.user("juliet")
