@@ -79,7 +79,7 @@ def test_nothing_is_lost_while_ours_is_stopped(both: Both) -> None:
     assert juliet.state(room, "m.room.topic") == {"topic": "she is away"}
 
 
-@pytest.mark.parametrize("version", ["1", "2", "11", "12"])
+@pytest.mark.parametrize("version", ["1", "11", "12"])
 def test_a_conversation_that_was_cut_in_two_grows_together(both: Both, sides: Sides, version: str) -> None:
     romeo, juliet, room = _both_in_charge(sides, version)
     since, before = juliet.sync(), romeo.sync()
@@ -104,7 +104,7 @@ def test_a_conversation_that_was_cut_in_two_grows_together(both: Both, sides: Si
     assert sorted(parts) == ["j0", "j4", "j8", "r0", "r4", "r8"]
 
 
-@pytest.mark.parametrize("version", ["1", "10", "12"])
+@pytest.mark.parametrize("version", ["1", "12"])
 def test_a_ban_wins_over_what_the_banned_did_meanwhile(both: Both, sides: Sides, version: str) -> None:
     romeo, juliet, room = _both_in_charge(sides, version)
     tybalt = sides.there.cast("tybalt")
