@@ -69,6 +69,7 @@ from homeserver.sync.key_changes import KeyChanges
 from homeserver.sync.measures import SyncMeasures
 from homeserver.sync.presence_part import PresencePart
 from homeserver.sync.room_part import Extras, RoomPart
+from homeserver.sync.room_receipts import RoomReceipts
 from homeserver.sync.state_part import StatePart
 from homeserver.sync.stream import Streams
 from homeserver.sync.stream_requests import Conversations, StreamServices
@@ -372,7 +373,7 @@ def make_syncing(
     extras = Extras(
         Summaries(database, ring),
         Unread(database, ring, rooms.events, rooms.heads, rooms.state, users.push_rules),
-        EphemeralPart(database, rooms.typing),
+        EphemeralPart(RoomReceipts(database, ring), rooms.typing),
     )
     room_part = RoomPart(
         rooms.heads,

@@ -12,8 +12,7 @@ import msgspec
 
 from homeserver.rooms.client_events import json_array
 from homeserver.sync.reader import Reader
-from storage import receipts as receipt_table
-from storage.database import Database
+from homeserver.sync.room_receipts import RoomReceipts
 from storage.rows import ReceiptRow
 
 _encode = msgspec.json.encode
@@ -34,8 +33,8 @@ class TypingNow(Protocol):
 class EphemeralPart:
     """Encodes typing notices and receipts."""
 
-    def __init__(self, database: Database, typing: TypingNow) -> None:
-        self._database = database
+    def __init__(self, receipts: RoomReceipts, typing: TypingNow) -> None:
+        self._receipts = receipts
         self.typing = typing
 
     async def everything(self, reader: Reader, room: int, since: int) -> bytes:
@@ -43,7 +42,7 @@ class EphemeralPart:
 
         `since`: position of the first event it gets. Older receipts are of no use to it, except its user's own.
         """
-        receipts = await self._database.read(receipt_table.in_room_at_or_after, room, since, reader.user_id)
+        receipts = await self._receipts.since(room, since, reader.user_id)
         return self.encode(reader, room, receipts, typing=bool(self.typing.typing_in(room)))
 
     def encode(self, reader: Reader, room: int, receipts: Sequence[ReceiptRow], *, typing: bool) -> bytes:
