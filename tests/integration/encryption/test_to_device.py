@@ -80,7 +80,8 @@ def test_each_message_comes_once_and_in_order_though_the_server_is_killed_again_
     for thread in threads:
         thread.join()
     assert got == list(range(MESSAGES))
-    assert numbers(juliet.sync(at)) == []
+    # The connection of the last sync may have ended with a server that was killed after it.
+    assert numbers(persistently(juliet.sync, at)) == []
 
 
 def test_a_queue_holds_the_newest_messages_only(make_server: MakeServer) -> None:
