@@ -5,6 +5,8 @@ Specification: server-server API, "Request Authentication".
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from federation.outbound import x_matrix
 from federation.outbound.destinations import Destinations
 from federation.outbound.keyring import KeyRing
@@ -29,12 +31,15 @@ class SignedRequests:
         """The server that signed the request. Raises Unauthorized."""
         credentials = self._credentials(request.header("authorization"))
         origin, destination = credentials[0].origin, credentials[0].destination
-        message = x_matrix.signed_bytes(request.method, request.target, origin, destination, _content_of(request))
         signed_with = {each.key_id: each.signature for each in credentials if each.key_id.startswith("ed25519:")}
         if not signed_with:
             raise Unauthorized("The request is not signed with an ed25519 key.")
         try:
-            await self._ring.verify_bytes(origin, signed_with, message)
+            for message in _forms(request, origin, destination):
+                if await self._ring.holds(origin, signed_with, message):
+                    break
+            else:
+                raise BadSignature(f"the signature of {origin} does not match")
         except BadSignature as error:
             raise Unauthorized(f"The signature of this request cannot be accepted: {error}.") from None
         self._destinations.heard_from(origin)
@@ -62,11 +67,25 @@ class SignedRequests:
         return credentials
 
 
-def _content_of(request: RequestInfo) -> bytes | None:
-    """The body in canonical form, as it was signed; None where there is none."""
+def _forms(request: RequestInfo, origin: str, destination: str | None) -> Iterator[bytes]:
+    """What the signature may cover: the body as it came, as servers send what they have signed; its canonical form."""
+
+    def signed(body: bytes | None) -> bytes:
+        return x_matrix.signed_bytes(request.method, request.target, origin, destination, body)
+
     if not request.body:
-        return None
+        yield signed(None)
+        return
+    # One whole value of JSON, or the signature might be one over a message that is put together differently.
+    if canonical_json.is_json(request.body):
+        yield signed(request.body)
+    canonical = _canonical(request.body)
+    if canonical != request.body:
+        yield signed(canonical)
+
+
+def _canonical(body: bytes) -> bytes:
     try:
-        return canonical_json.encode_lenient(canonical_json.decode(request.body, MAX_FEDERATION_NESTING))
+        return canonical_json.encode_lenient(canonical_json.decode(body, MAX_FEDERATION_NESTING))
     except (BadJson, NotCanonical) as error:
         raise NotJson(f"The request body has no canonical form, so its signature cannot be checked: {error}.") from None

@@ -128,6 +128,13 @@ class KeyRing:
         self, server: str, signed_with: Mapping[str, str], message: bytes, minimum_valid_until_ts: int | None = None
     ) -> None:
         """The same for bytes; `signed_with` maps key ids to signatures, of which one must hold."""
+        if not await self.holds(server, signed_with, message, minimum_valid_until_ts):
+            raise BadSignature(f"the signature of {server} does not match")
+
+    async def holds(
+        self, server: str, signed_with: Mapping[str, str], message: bytes, minimum_valid_until_ts: int | None = None
+    ) -> bool:
+        """Whether one of the signatures holds. Raises BadSignature where no key can be found to tell."""
         until_ts = self._clock.now_ms() if minimum_valid_until_ts is None else minimum_valid_until_ts
         need = Need(server, tuple(signed_with), until_ts)
         await self._gather([need], must_ask=True)
@@ -135,8 +142,7 @@ class KeyRing:
         if not keys:
             raise BadSignature(f"{server} has no valid key {' or '.join(need.key_ids)}, as far as can be found out")
         pairs = [(signed_with[key.key_id], key.key_base64) for key in keys]
-        if not await self._checks.one(partial(_any_holds, message, pairs)):
-            raise BadSignature(f"the signature of {server} does not match")
+        return await self._checks.one(partial(_any_holds, message, pairs))
 
     async def fetch(self, server: str) -> None:
         """Ask a server for its keys now, unless that was done just before; for those to whom we are a notary."""

@@ -1,4 +1,7 @@
-"""Checks signatures in threads of their own: what waits is taken in pieces, and each piece comes back in one step."""
+"""Checks signatures in threads of their own: what waits is taken in pieces, and each piece comes back in one step.
+
+One or two are checked where they are asked for: the way to a thread and back takes longer than that.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from storage.database import CallsFromThreads
 
 THREADS: Final = 2
 PIECE: Final = 32
+MOST_AT_ONCE: Final = 2
 PIECES_AT_ONCE: Final = 4
 
 T = TypeVar("T")
@@ -43,6 +47,8 @@ class SignatureChecks:
 
     async def all(self, checks: Sequence[Callable[[], T]]) -> list[T]:
         """The results of the functions, in their order. What one raises is raised here."""
+        if len(checks) <= MOST_AT_ONCE:
+            return [check() for check in checks]
         pieces = [_Piece(checks[start : start + PIECE], Deferred()) for start in range(0, len(checks), PIECE)]
         for piece in pieces:
             self._pieces.put(piece)
