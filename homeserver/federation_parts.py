@@ -64,6 +64,7 @@ class Federating:
     async def stop(self) -> None:
         """Write down how far it came."""
         await self.sender.save()
+        await self.receiving.stop()
         await self.transport.stop()
 
 

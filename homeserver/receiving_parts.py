@@ -16,6 +16,7 @@ from homeserver.rooms.server_acl import ServerAcls
 from homeserver.rooms.server_sight import ServerSight
 
 TIDY_UP_EVERY_S: Final = 3_600.0
+SAVE_EVERY_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,12 @@ class Receiving:
     async def start(self, base: Foundations) -> None:
         """Go on with what waited."""
         await self.inbox.start()
+        base.tasks.every("save answers to transactions", SAVE_EVERY_S, self.transactions.save)
         base.tasks.every("forget old transactions", TIDY_UP_EVERY_S, self.transactions.tidy_up)
+
+    async def stop(self) -> None:
+        """Write down what was answered."""
+        await self.transactions.save()
 
 
 def make_receiving(
@@ -52,6 +58,6 @@ def make_receiving(
     reads = FederationReads(database, rooms.heads, rooms.state, rooms.events, acls, sight)
     return Receiving(
         inbox=inbox,
-        transactions=InboundTransactions(database, rooms.heads, accepter, acls, inbox, edus, writer, clock),
+        transactions=InboundTransactions(database, rooms.heads, accepter, acls, inbox, edus, clock),
         reads=reads,
     )

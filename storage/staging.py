@@ -21,6 +21,16 @@ class StagedPdu:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerRow:
+    """What a transaction was answered with."""
+
+    origin: str
+    txn_id: str
+    answer: bytes
+    received_ts: int
+
+
+@dataclass(frozen=True, slots=True)
 class VerdictRow:
     """Why an event of another server was not simply accepted."""
 
@@ -76,12 +86,17 @@ def answer_to(tx: Cursor, origin: str, txn_id: str) -> bytes | None:
     return None if row is None else bytes(row[0])
 
 
-def keep_answer(tx: Statements, origin: str, txn_id: str, answer: bytes, now_ms: int) -> None:
-    """Remember what a transaction was answered with."""
+def keep_answers(tx: Statements, answers: Sequence[AnswerRow]) -> None:
+    """Remember what transactions were answered with."""
     tx.execute(
-        "INSERT INTO inbound_transactions (origin, txn_id, answer, received_ts) VALUES (%s, %s, %s, %s)"
-        " ON CONFLICT DO NOTHING",
-        (storable(origin), storable(txn_id), answer, now_ms),
+        "INSERT INTO inbound_transactions (origin, txn_id, answer, received_ts)"
+        " SELECT * FROM unnest(%s::text[], %s::text[], %s::bytea[], %s::bigint[]) ON CONFLICT DO NOTHING",
+        (
+            [storable(row.origin) for row in answers],
+            [storable(row.txn_id) for row in answers],
+            [row.answer for row in answers],
+            [row.received_ts for row in answers],
+        ),
     )
 
 

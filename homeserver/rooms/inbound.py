@@ -5,8 +5,8 @@ Specification: server-server API, "Transactions", PUT /send/{txnId}; "Server Acc
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
 from typing import Final, Protocol
 
 import msgspec
@@ -29,10 +29,10 @@ from homeserver.rooms.server_acl import ServerAcls
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.lru import Lru
 from homeserver.runtime.turns import Turns
-from homeserver.runtime.writer import Writer
 from homeserver.web.errors import BadJson
 from storage import staging
 from storage.database import Database
+from storage.staging import AnswerRow
 
 MOST_PDUS: Final = 50
 MOST_EDUS: Final = 100
@@ -71,7 +71,6 @@ class InboundTransactions:
         acls: ServerAcls,
         inbox: Inbox,
         edus: Mapping[str, EduHandler],
-        writer: Writer,
         clock: Clock,
     ) -> None:
         self._database = database
@@ -81,12 +80,12 @@ class InboundTransactions:
         self._inbox = inbox
         self._edus = edus
         self._withdrawals: Withdrawn | None = None
-        self._writer = writer
         self._clock = clock
         self._turns: Turns[tuple[str, str]] = Turns()
         self._answers: Lru[tuple[str, str], bytes] = Lru(MOST_ANSWERS)
         self._met: Lru[str, bool] = Lru(MOST_ORIGINS)
         """Servers that have sent something since the start: only their first one may be a repeat from before."""
+        self._unsaved: deque[AnswerRow] = deque()
 
     def withdraw_by(self, withdrawals: Withdrawn) -> None:
         """Have events of rooms that this server is not in looked at: invites may be taken back by them."""
@@ -107,13 +106,18 @@ class InboundTransactions:
                 results = await self._take_pdus(origin, pdus)
                 await self._take_edus(origin, edus)
                 answer = _answer(results)
-                # That it was answered may be lost with a crash: a repeat finds its events known.
-                keep = partial(
-                    staging.keep_answer, origin=origin, txn_id=txn_id, answer=answer, now_ms=self._clock.now_ms()
-                )
-                self._writer.append([], [keep]).addErrback(lambda _: None)
+                # Written soon, with others. Losing one in a crash does no harm: a repeat finds its events known.
+                self._unsaved.append(AnswerRow(origin, txn_id, answer, self._clock.now_ms()))
             self._answers.put(key, answer)
         return answer
+
+    async def save(self) -> None:
+        """Write down what transactions were answered with."""
+        unsaved = list(self._unsaved)
+        if unsaved:
+            await self._database.write(staging.keep_answers, unsaved)
+            for _ in unsaved:
+                self._unsaved.popleft()
 
     async def tidy_up(self) -> None:
         """Forget old transactions and verdicts."""
