@@ -28,7 +28,7 @@ from homeserver.rooms.room import Room
 from homeserver.rooms.state import StateStore
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.turns import Turns
-from homeserver.runtime.writer import Also, Writer
+from homeserver.runtime.writer import Also, AppendFailed, Writer
 from homeserver.web.errors import Forbidden
 from storage import room_log, staging
 from storage.rows import EventRow
@@ -178,11 +178,18 @@ class Accepter:
 
     async def _run(self, room_id: str, origin: str, place: Callable[[Placer], Batch]) -> Batch:
         """Place events and commit; notes what was not accepted and why."""
+        try:
+            return await self._try(room_id, origin, place, look_up_all=False)
+        except AppendFailed:
+            # Some event was here already, though nothing in memory knew of it.
+            return await self._try(room_id, origin, place, look_up_all=True)
+
+    async def _try(self, room_id: str, origin: str, place: Callable[[Placer], Batch], *, look_up_all: bool) -> Batch:
         also: list[Also] = []
         placers: list[Placer] = []
 
         def script(plan: Plan) -> Batch:
-            placer = Placer(plan.room(room_id))
+            placer = Placer(plan.room(room_id), look_up_all=look_up_all)
             batch = place(placer)
             also[:] = self._beside(placer, batch, room_id, origin)
             placers[:] = [placer]

@@ -39,6 +39,10 @@ class EventCache:
         """Also the rows that others hold, such as the ring: there must be no second object for their events."""
         self._positions: dict[str, int] = {}
         self._redacted: OrderedDict[int, tuple[Event, int]] = OrderedDict()
+        self._since: int | None = None
+        """The first position that was published here."""
+        self._gone = 0
+        """The last position that has left the memory, or that is followed by what has."""
         ring.subscribe(self._published)
 
     async def by_positions(self, positions: Iterable[int]) -> dict[int, EventRow]:
@@ -83,6 +87,10 @@ class EventCache:
         """Whether the event is in memory; may be asked in any thread."""
         return position in self._rows
 
+    def is_recent(self, row: EventRow) -> bool:
+        """Whether all that came to its room after this event is still in memory."""
+        return self._since is not None and row.position >= self._since and row.position > self._gone
+
     def cached_by_id(self, event_id: str) -> EventRow | None:
         """The event if it is in memory."""
         position = self._positions.get(event_id)
@@ -114,6 +122,9 @@ class EventCache:
 
     def _forget_id(self, position: int, row: EventRow) -> None:
         self._positions.pop(row.event.event_id, None)
+        # What does not come after all before it in the log (soft-failed, rejected) comes after what it follows.
+        followed = (self._positions.get(event_id, 0) for event_id in row.event.prev_events)
+        self._gone = max(self._gone, position, *followed)
 
     def settled(self, row: EventRow) -> None:
         """A new event is committed."""
@@ -123,6 +134,8 @@ class EventCache:
             self._apply(redaction.position, redaction.event, row.position)
 
     def _published(self, entries: Sequence[Entry]) -> None:
+        if self._since is None and entries:
+            self._since = entries[0].position
         for entry in entries:
             if isinstance(entry, EventRow):
                 self.settled(entry)
@@ -133,7 +146,9 @@ class EventCache:
             self._redacted.popitem(last=False)
         self._rows.discard(position)
         row = self._live.get(position)
-        if row is not None:
+        if row is None:
+            self._gone = max(self._gone, position)
+        else:
             _redact(row, event, redacted_by)
             self._keep(row)
         if event.state_key is not None:

@@ -61,8 +61,10 @@ class GivenState:
 class Placer:
     """Places events in one room of a plan."""
 
-    def __init__(self, room: RoomPlan) -> None:
+    def __init__(self, room: RoomPlan, *, look_up_all: bool = True) -> None:
         self.room = room
+        self._looks_up_all = look_up_all
+        self._surely_new: set[EventId] = set()
         create = room.room.known.get(CREATE)
         self.create = None if create is None else create.event
         self.given: dict[int, GivenState] = {}
@@ -158,6 +160,8 @@ class Placer:
         """Have all that these events name in memory, at once."""
         wanted = dict.fromkeys(others)
         for event in events:
+            if not self._looks_up_all and self._is_surely_new(event):
+                self._surely_new.add(event.event_id)
             wanted.update(dict.fromkeys((event.event_id, *event.prev_events, *event.auth_events)))
         self.find(wanted)
 
@@ -169,12 +173,29 @@ class Placer:
         uncommitted = self.room.room.uncommitted
         for event_id in event_ids:
             row = self._by_id.get(event_id) or uncommitted.get(event_id) or inputs.events.cached_by_id(event_id)
-            if row is None and event_id not in absent:
+            if row is None and event_id not in absent and event_id not in self._surely_new:
                 missing.append(event_id)
             found[event_id] = row
         if missing:
             raise MissingEvents(missing)
         return found
+
+    def _is_surely_new(self, event: Event) -> bool:
+        """Whether an event that is not in memory need not be looked for: what it follows came just now.
+
+        Only of messages, which never come before what they follow as a part of some state; and only where the id is a
+        hash over the event. What follows a gap may still have come before it: the log then refuses to have it twice.
+        """
+        if event.is_state or event.rules.event_id_in_pdu:
+            return False
+        uncommitted, cache = self.room.room.uncommitted, self.room.plan.inputs.events
+        if event.event_id in uncommitted or cache.cached_by_id(event.event_id) is not None:
+            return False
+        for event_id in event.prev_events:
+            row = uncommitted.get(event_id) or cache.cached_by_id(event_id)
+            if event_id not in self._surely_new and (row is None or not cache.is_recent(row)):
+                return False
+        return bool(event.prev_events)
 
     def root_before(self, row: EventRow) -> NodeId | None:
         """Root of the state before an event; None if it is not known."""
