@@ -157,10 +157,11 @@ class FederationClient:
             raise RemoteUnreachable(destination, str(error)) from None
         if not ignore_backoff:
             self._destinations.check(destination)
-        try:
-            await within(self._clock, timeout_s, self._lanes.enter(destination))
-        except TookTooLong:
-            raise RemoteUnreachable(destination, "has too many requests of ours to answer already") from None
+        if not self._lanes.enter_now(destination):
+            try:
+                await within(self._clock, timeout_s, self._lanes.enter(destination))
+            except TookTooLong:
+                raise RemoteUnreachable(destination, "has too many requests of ours to answer already") from None
         asked_at_ms = self._clock.now_ms()
         try:
             answer = await within(self._clock, timeout_s, self._attempt(order, repeatable))

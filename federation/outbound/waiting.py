@@ -77,10 +77,16 @@ class Lanes:
         self._ready: deque[str] = deque()
         """Keys that have a lane of their own free, and wait for one of all."""
 
+    def enter_now(self, key: str) -> bool:
+        """Take a lane if one is free; whoever has entered must leave."""
+        is_free = self._free > 0 and self._in_use.get(key, 0) < self._per_key
+        if is_free:
+            self._take(key)
+        return is_free
+
     async def enter(self, key: str) -> None:
         """Wait for a lane. Whoever has entered must leave."""
-        if self._free > 0 and self._in_use.get(key, 0) < self._per_key:
-            self._take(key)
+        if self.enter_now(key):
             return
         waiter: Deferred[None] = Deferred()
         self._waiting.setdefault(key, deque()).append(waiter)
