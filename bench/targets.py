@@ -38,6 +38,11 @@ TARGETS = (
     Target("big_room, 5000", "messages a second", at_least=1000),
     Target("big_room, 5000", "CPU per message", share=1 / 30),
     Target("big_room, 5000", "server CPU per message", at_most=0.6),
+    Target("federation, 10/s", "CPU per message on both servers", share=1 / 25),
+    Target("federation, burst", "CPU per message on both servers", share=1 / 25),
+    # Twenty times the 15 a second that Synapse was measured at.
+    Target("federation, burst", "messages a second, until the other server has told them", at_least=300),
+    Target("federation, join of 500 members and 3000 events", "CPU on both servers", share=1 / 8),
     Target("disk", "bytes per message", at_most=1500),
     Target("disk", "bytes per state event in a large room", share=1 / 50),
     Target("crash", "acknowledged events lost", at_most=0),
