@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,7 +90,7 @@ class TestServer:
                 stdin=subprocess.DEVNULL,
                 cwd="/",
                 start_new_session=True,
-                preexec_fn=end_with_parent,
+                preexec_fn=ending_with_tests(),
                 **self._identity(),
             )
         deadline_s = time.monotonic() + START_TIMEOUT_S
@@ -174,8 +175,15 @@ class TestServer:
         return {"user": self._user.user_id, "group": self._user.group_id, "extra_groups": []}
 
 
-def end_with_parent() -> None:
-    """Let the kernel stop this process when the tests are killed."""
+def ending_with_tests() -> Callable[[], None] | None:
+    """What a new process runs first, so that the kernel stops it when the tests are killed.
+
+    The kernel looks at the thread that made the process: one that is made in a thread of a test must outlive it.
+    """
+    return _end_with_parent if threading.current_thread() is threading.main_thread() else None
+
+
+def _end_with_parent() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 

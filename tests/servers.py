@@ -24,7 +24,7 @@ from urllib.parse import quote
 import psycopg2.extensions
 
 from tests.integration.admin import free_port
-from tests.postgres import end_with_parent
+from tests.postgres import ending_with_tests
 from tests.wire import Json, Wire
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -92,7 +92,7 @@ class Myelin(Homeserver):
                 cwd=ROOT,
                 env={name: value for name, value in os.environ.items() if not name.startswith("MYELIN_")},
                 start_new_session=True,
-                preexec_fn=end_with_parent,
+                preexec_fn=ending_with_tests(),
             )
         deadline_s = time.monotonic() + START_S
         while self.health() != 200:

@@ -179,9 +179,11 @@ class Records:
         ]
         try:
             await self._database.write(presence_table.put, rows)
-        except DatabaseUnavailable:
-            # It is tried again with the next ones.
+        except BaseException as problem:
+            # Also where the server stops in the middle: it is tried again with the next ones.
             self._unsaved = {**unsaved, **self._unsaved}
+            if not isinstance(problem, DatabaseUnavailable):
+                raise
 
     def _take(self, record: Record, row: Kept) -> None:
         if record.is_read:
