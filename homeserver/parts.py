@@ -387,7 +387,7 @@ def make_syncing(
     queue = ToDeviceQueue(database, ring)
     invites = InvitePart(rooms.memberships, rooms.events, services.stripped)
     feeds = Feeds(ring, rooms.memberships, base.clock)
-    changes = ChangeReader(database, ring)
+    changes = ChangeReader(database, ring, rooms.typing)
     device_lists = DeviceListsPart(database, rooms.memberships, rooms.heads, rooms.state, rooms.events)
     records = Records(database, base.clock)
     news = PresenceNews(records, rooms.memberships, base.writer, feeds.connected, base.clock)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from psycopg2.extensions import cursor as Cursor
 
@@ -89,23 +90,31 @@ class Changes:
         return found
 
 
+class TypingChanges(Protocol):
+    """Where it changed who types."""
+
+    def rooms_changed_after(self, position: int) -> Iterable[int]:
+        """Rooms in which that changed after a position of the log."""
+        ...
+
+
 class ChangeReader:
     """Finds changes, in the ring or in the tables."""
 
-    def __init__(self, database: Database, ring: Ring) -> None:
+    def __init__(self, database: Database, ring: Ring, typing: TypingChanges) -> None:
         self._database = database
         self._ring = ring
+        self._typing = typing
 
     async def between(self, user_id: str, device: int, joined: Set[int], since: int, upto: int) -> Changes:
         """The changes in (since, upto]; `joined`: the rooms that the user is in at `upto`."""
         if self._ring.covers(since):
             return from_entries(self._ring.after(since), user_id, device, joined, upto)
-        return await self._database.read(from_tables, user_id, device, list(joined), since, upto)
-
-    async def waiting_to_device(self, device: int, upto: int) -> tuple[list[ToDeviceRow], bool]:
-        """The messages a device has not shown to have, oldest first, and whether there are more than fit."""
-        rows = await self._database.read(to_device_table.waiting, device, 0, upto, MOST_TO_DEVICE + 1)
-        return rows[:MOST_TO_DEVICE], len(rows) > MOST_TO_DEVICE
+        changes = await self._database.read(from_tables, user_id, device, list(joined), since, upto)
+        for room in self._typing.rooms_changed_after(since):
+            if room in joined:
+                changes.room(room).typing = True
+        return changes
 
 
 def from_entries(entries: Iterable[Entry], user_id: str, device: int, joined: Set[int], upto: int) -> Changes:
@@ -158,7 +167,7 @@ def from_entries(entries: Iterable[Entry], user_id: str, device: int, joined: Se
 
 
 def from_tables(tx: Cursor, user_id: str, device: int, joined: Sequence[int], since: int, upto: int) -> Changes:
-    """The same from the tables. Typing is not kept there: rooms where somebody types are marked by the caller."""
+    """The same from the tables. Typing is not kept there: the caller adds it."""
     changes = Changes(presence_since=True)
     for position, room, membership in membership_table.changes_of(tx, user_id, since, upto):
         changes.memberships.append(OwnMembership(position, room, membership))

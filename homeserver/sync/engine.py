@@ -177,6 +177,9 @@ class SyncEngine:
                     _, all_by_room = await self._parts.account_data.everything(reader.user_id)
                 account_data = all_by_room
             membership, position = (change.membership, change.position) if change else user_rooms.get(number)
+            if change is None and membership != "join" and position > upto:
+                # Left while we were at it: the next answer tells it.
+                continue
             news = changes.rooms.get(number, _NO_NEWS)
             await self._add_room(reader, answer, span, number, membership, position, news, account_data)
         overall = [row for row in changes.account_data if not row.room_id]

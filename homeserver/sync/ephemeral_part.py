@@ -25,10 +25,6 @@ class TypingNow(Protocol):
         """The users who type in a room now."""
         ...
 
-    def rooms_changed_after(self, position: int) -> Iterable[int]:
-        """Rooms in which that changed after a position of the log."""
-        ...
-
 
 class EphemeralPart:
     """Encodes typing notices and receipts."""
