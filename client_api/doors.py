@@ -64,7 +64,7 @@ def all_doors(
 ) -> Iterator[BoundEndpoint]:
     """All endpoints of the server, each with the service that it calls."""
 
-    yield from bind(operations.ENDPOINTS, Operations(base.metrics, base.database.answers))
+    yield from bind(operations.ENDPOINTS, Operations(base.metrics, base.clock, base.database.answers))
     yield from bind(explain.ENDPOINTS, Explanations(base.database, base.local_secret))
     yield from _user_doors(users)
     yield from _room_doors(rooms, services)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import sys
+import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +35,7 @@ from homeserver.parts import (
 from homeserver.rooms.backfill import NoOlderHistory
 from homeserver.rooms.elsewhere import Nowhere
 from homeserver.runtime.log import AppendFailed
+from homeserver.runtime.stopping import Stopping
 from homeserver.sync.account_data_part import AccountDataPart
 from homeserver.transport_parts import make_transport
 from homeserver.users.presence import Presence
@@ -47,9 +50,17 @@ from storage.database import CommitUnknown, DatabaseUnavailable
 from storage.migrate import UnusableDatabase
 from storage.own_postgres import OwnPostgres, OwnPostgresError
 
+# A stop takes 30 s at most (service managers kill then): these, one after the other, and PostgreSQL's own.
 GRACE_S: Final = 5.0
 """How long requests may take to finish after the server was told to stop."""
+TASKS_S: Final = 2.0
+COMMIT_S: Final = 6.0
+SAVE_S: Final = 2.0
+CLOSE_S: Final = 1.0
 POSTGRES_STOP_S: Final = 15.0
+"""How long the own PostgreSQL may take to write all down, where the steps before took little."""
+POSTGRES_STOPPED_AFTER_S: Final = 23.0
+"""When it is told to give up instead, counted from the beginning of the stop: that takes some seconds, too."""
 
 log: Final = structlog.get_logger("homeserver")
 
@@ -66,6 +77,7 @@ class Server:
         self._federating: Federating | None = None
         self._http: HttpServer | None = None
         self._presence: Presence | None = None
+        self._stopping_since_s: float | None = None
 
     async def start(self, dsn: str) -> None:
         """Make the parts and open the listeners. Raises UnusableDatabase, DatabaseUnavailable or ListenFailed."""
@@ -122,40 +134,59 @@ class Server:
 
     async def stop(self) -> None:
         """Finish what is being done, commit what waits, let go of everything."""
+        self._stopping_since_s = time.monotonic()
         if self._http is not None:
             await self._http.stop(GRACE_S)
         if self._base is None:
             return
-        try:
-            await self._base.tasks.stop()
-            await self._base.writer.stop()
-            if self._federating is not None:
-                await self._federating.stop()
-            if self._users is not None:
-                self._users.passwords.stop()
-                await self._users.sightings.flush()
-            if self._presence is not None:
-                await self._presence.save()
-        finally:
-            await self._base.database.stop()
+        base, stopping = self._base, Stopping(self._base.clock)
+        await stopping.step("background work", TASKS_S, base.tasks.stop)
+        await stopping.step("the log", COMMIT_S, base.writer.stop)
+        # From here on only what is better saved than lost, and may be lost: nobody was told that it is there.
+        base.database.hurry(SAVE_S)
+        saves = [
+            Deferred.fromCoroutine(stopping.step(name, SAVE_S + 1, save)) for name, save in self._last_saves().items()
+        ]
+        for each in saves:
+            await each
+        if self._users is not None:
+            self._users.passwords.stop()
+        if self._federating is not None:
+            self._federating.transport.stop()
+        await stopping.step("the database's connections", CLOSE_S, base.database.stop)
+
+    def stopping_for_s(self) -> float:
+        """How long ago the stop began; 0 if it has not."""
+        return 0.0 if self._stopping_since_s is None else time.monotonic() - self._stopping_since_s
+
+    def _last_saves(self) -> dict[str, Callable[[], Coroutine[Deferred[Any], Any, None]]]:
+        """What is only written now and then, and at the end."""
+        saves: dict[str, Callable[[], Coroutine[Deferred[Any], Any, None]]] = {}
+        if self._federating is not None:
+            saves |= self._federating.last_saves()
+        if self._users is not None:
+            saves["when devices were seen"] = self._users.sightings.flush
+        if self._presence is not None:
+            saves["presence"] = self._presence.save
+        return saves
 
 
 def run(settings: Settings, folder: Path, *, foreground_log: bool) -> int:
     """Run the server until SIGTERM or SIGINT; the exit code. `foreground_log`: somebody reads stderr."""
     if settings.database.url is not None:
-        return _serve(settings, folder, settings.database.url)
+        return _serve(Server(settings, folder, the_reactor), settings.database.url)
     postgres = OwnPostgres(folder)
+    server = Server(settings, folder, the_reactor)
     try:
-        return _serve(settings, folder, postgres.start())
+        return _serve(server, postgres.start())
     except OwnPostgresError as problem:
         return _failed(problem)
     finally:
-        postgres.stop(timeout_seconds=POSTGRES_STOP_S)
+        postgres.stop(timeout_seconds=min(POSTGRES_STOP_S, POSTGRES_STOPPED_AFTER_S - server.stopping_for_s()))
 
 
-def _serve(settings: Settings, folder: Path, dsn: str) -> int:
+def _serve(server: Server, dsn: str) -> int:
     reactor: Any = the_reactor
-    server = Server(settings, folder, reactor)
     outcome: list[int] = []
 
     def failed(failure: Failure) -> None:

@@ -33,10 +33,6 @@ class Receiving:
         base.tasks.every("save answers to transactions", SAVE_EVERY_S, self.transactions.save)
         base.tasks.every("forget old transactions", TIDY_UP_EVERY_S, self.transactions.tidy_up)
 
-    async def stop(self) -> None:
-        """Write down what was answered."""
-        await self.transactions.save()
-
 
 def make_receiving(
     base: Foundations,

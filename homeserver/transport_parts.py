@@ -42,9 +42,8 @@ class Transport:
         self.checks.start()
         await self.destinations.start(base.tasks)
 
-    async def stop(self) -> None:
-        """Write down what is known, and end the threads."""
-        await self.destinations.save()
+    def stop(self) -> None:
+        """End the threads."""
         self.checks.stop()
 
 

@@ -7,6 +7,7 @@ patience gets DatabaseUnavailable. The log has a connection of its own, see stor
 from __future__ import annotations
 
 import contextvars
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -72,6 +73,13 @@ class StatementCounts:
 
 
 @dataclass(slots=True)
+class _Hurry:
+    """Until when anything may wait for the database at all; no limit but at the end."""
+
+    until_s: float = math.inf
+
+
+@dataclass(slots=True)
 class _Job:
     work: Callable[[Cursor], Any]
     writes: bool
@@ -100,6 +108,7 @@ class Database:
         self._pool_size = pool_size
         self._workers: list[_Worker] = []
         self._log_statements = 0
+        self._hurry = _Hurry()
 
     async def start(self) -> None:
         """Bring the schema up to date and open the pool. Raises migrate.UnusableDatabase, which says what to do."""
@@ -107,6 +116,10 @@ class Database:
         await self.in_thread(migrate.prepare, self.dsn, self._server_name, self.patience_s)
         while len(self._workers) < self._pool_size:
             self._start_worker()
+
+    def hurry(self, within_s: float) -> None:
+        """Whatever is asked, has waited or will: the database is waited for only this long from now on."""
+        self._hurry.until_s = time.monotonic() + within_s
 
     async def stop(self) -> None:
         """Finish what was asked for, then close the connections."""
@@ -157,7 +170,7 @@ class Database:
         return answer
 
     def _start_worker(self) -> None:
-        worker = _Worker(self.dsn, self._jobs, self._reactor, len(self._workers))
+        worker = _Worker(self.dsn, self._jobs, self._reactor, self._hurry, len(self._workers))
         self._workers.append(worker)
         worker.start()
 
@@ -178,7 +191,9 @@ class Database:
 class _Worker(threading.Thread):
     """A thread with one connection. Sessions are read-only, but for the transactions of `write`."""
 
-    def __init__(self, dsn: str, jobs: JobQueue[_Job | None], reactor: CallsFromThreads, number: int) -> None:
+    def __init__(
+        self, dsn: str, jobs: JobQueue[_Job | None], reactor: CallsFromThreads, hurry: _Hurry, number: int
+    ) -> None:
         super().__init__(name=f"database-{number}", daemon=True)
         self.read_statements = 0
         self.write_statements = 0
@@ -186,6 +201,7 @@ class _Worker(threading.Thread):
         self._jobs = jobs
         self._mailbox: SimpleQueue[_Job | None] = SimpleQueue()
         self._reactor = reactor
+        self._hurry = hurry
         self._connection: Connection | None = None
         self._cursor: PreparingCursor | None = None
         self._away = False
@@ -207,7 +223,7 @@ class _Worker(threading.Thread):
         pause_s = FIRST_PAUSE_S
         tries = 0
         while True:
-            if self._away and time.monotonic() > job.deadline_s:
+            if self._away and time.monotonic() > min(job.deadline_s, self._hurry.until_s):
                 raise DatabaseUnavailable("the database does not answer")
             try:
                 tx = self._open()
@@ -241,7 +257,7 @@ class _Worker(threading.Thread):
 
     def _pause(self, job: _Job, pause_s: float) -> None:
         """Wait before the next try. Called where an error is handled; raises DatabaseUnavailable when there is none."""
-        if time.monotonic() + pause_s > job.deadline_s:
+        if time.monotonic() + pause_s > min(job.deadline_s, self._hurry.until_s):
             raise DatabaseUnavailable("the database does not answer")
         time.sleep(pause_s)
 

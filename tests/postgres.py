@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import shutil
 import signal
 import subprocess
@@ -114,6 +115,22 @@ class TestServer:
     def crash(self) -> None:
         """Stop without any farewell; the next start has to recover."""
         self.stop(signal.SIGQUIT)
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """For a while nothing of it moves, as on a machine whose disk hangs: connections stay, answers do not come."""
+        process = self._process
+        assert process is not None, "it is not started"
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text("ascii").split()
+        everything = [process.pid, *map(int, children)]
+        try:
+            for each in everything:
+                os.kill(each, signal.SIGSTOP)
+            yield
+        finally:
+            for each in everything:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(each, signal.SIGCONT)
 
     def remove(self) -> None:
         """Stop and delete everything."""

@@ -18,13 +18,14 @@ from federation.outbound.bodies import BodyTooLong
 from federation.outbound.destinations import Destinations
 from federation.outbound.errors import RemoteNonsense, RemoteRefused, RemoteUnreachable
 from federation.outbound.resolver import Resolver
-from federation.outbound.waiting import Lanes, TookTooLong, within
+from federation.outbound.waiting import Lanes
 from homeserver.core import canonical_json
 from homeserver.core.canonical_json import MAX_FEDERATION_NESTING, BadJson, JsonObject
 from homeserver.core.discovery import NoService, split_server_name
 from homeserver.core.ids import InvalidId
 from homeserver.core.signatures import Signer
 from homeserver.runtime.clock import Clock
+from homeserver.runtime.time_limit import TookTooLong, within
 
 Query: TypeAlias = Mapping[str, str | int | bool | Sequence[str] | None]
 

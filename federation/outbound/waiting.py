@@ -1,4 +1,4 @@
-"""Waiting for others: with an end to it, together for the same thing, and not too many at a time."""
+"""Waiting for others: together for the same thing, and not too many at a time."""
 
 from __future__ import annotations
 
@@ -6,38 +6,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
-
-from homeserver.runtime.clock import Clock
 
 K = TypeVar("K")
 T = TypeVar("T")
-
-
-class TookTooLong(Exception):
-    """What was waited for did not come in time."""
-
-
-async def within(clock: Clock, seconds: float, work: Coroutine[Deferred[Any], Any, T]) -> T:
-    """The result of the work; it is cancelled, and TookTooLong raised, if it takes longer than this."""
-    running = Deferred.fromCoroutine(work)
-    late = False
-
-    def end() -> None:
-        nonlocal late
-        late = True
-        running.cancel()
-
-    timer = clock.call_later(seconds, end)
-    try:
-        return await running
-    except CancelledError:
-        if late:
-            raise TookTooLong(f"no answer within {seconds:g} seconds") from None
-        raise
-    finally:
-        timer.cancel()
 
 
 class Together(Generic[K, T]):

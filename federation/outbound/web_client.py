@@ -13,9 +13,9 @@ from twisted.internet.defer import Deferred
 
 from federation.outbound.agent import ExchangeFailed, HttpAgent, HttpAnswer, Peer
 from federation.outbound.bodies import BodyTooLong
-from federation.outbound.waiting import TookTooLong, within
 from homeserver.core.discovery import Route, split_server_name
 from homeserver.runtime.clock import Clock
+from homeserver.runtime.time_limit import TookTooLong, within
 
 # What RFC 3986 lets stand in a path or query as it is; "%" because what is escaped already must stay so.
 _LEGAL: Final = "%/:@!$&'()*+,;=?-._~"

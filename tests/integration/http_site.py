@@ -342,7 +342,7 @@ def main() -> None:
     server = HttpServer(
         reactor,
         clock,
-        (*bind(endpoints(__name__), desk), *bind(OPERATIONS, Operations(metrics, desk.check))),
+        (*bind(endpoints(__name__), desk), *bind(OPERATIONS, Operations(metrics, clock, desk.check))),
         AccessControl(Tokens(clock), verify_server),
         Limiter(clock, enabled=settings.get("rate_limits", False)),
         metrics,

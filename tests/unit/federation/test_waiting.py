@@ -1,30 +1,16 @@
-"""Lanes, waiting together and waiting with an end, on a time that a test moves."""
+"""Lanes, and waiting together."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
-from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.python.failure import Failure
 
-from federation.outbound.waiting import Lanes, Together, TookTooLong, within
-from homeserver.runtime.clock import FakeClock
-
-
-def result_of(waiting: Deferred[Any]) -> object:
-    """What a Deferred that has fired came to; its exception as a value."""
-    seen: list[object] = []
-
-    def look(result: object) -> None:
-        seen.append(result.value if isinstance(result, Failure) else result)
-
-    waiting.addBoth(look)
-    return seen[0]
+from federation.outbound.waiting import Lanes, Together
+from tests.unit.deferreds import result_of
 
 
 @given(st.integers(1, 3), st.integers(1, 5), st.lists(st.sampled_from("abc"), max_size=30), st.integers(0, 10**6))
@@ -91,34 +77,3 @@ def test_those_who_want_the_same_wait_together_and_one_may_leave() -> None:
     running["a"].callback(6)
     assert result_of(again) == 6
     assert started == ["a", "b", "a"]
-
-
-@pytest.mark.parametrize("early", [True, False])
-def test_work_is_cancelled_when_its_time_is_over(early: bool) -> None:
-    clock = FakeClock()
-    cancelled: list[bool] = []
-    answer: Deferred[int] = Deferred(lambda _: cancelled.append(True))
-
-    async def work() -> int:
-        return await answer
-
-    waiting: Deferred[object] = Deferred.fromCoroutine(within(clock, 5.0, work()))
-    clock.advance(4.9)
-    if early:
-        answer.callback(1)
-    clock.advance(0.2)
-    result = result_of(waiting)
-    assert result == 1 if early else isinstance(result, TookTooLong)
-    assert cancelled == [] if early else [True]
-
-
-def test_one_who_is_cancelled_does_not_hear_of_time() -> None:
-    clock = FakeClock()
-
-    async def work() -> None:
-        await Deferred()
-
-    waiting: Deferred[object] = Deferred.fromCoroutine(within(clock, 5.0, work()))
-    waiting.cancel()
-    assert isinstance(result_of(waiting), CancelledError)
-    clock.advance(10)
