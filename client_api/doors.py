@@ -46,8 +46,12 @@ from client_api import (
     typing,
     versions,
 )
-from homeserver.encryption_parts import Encryption
-from homeserver.parts import Accounting, Foundations, RoomCore, RoomServices, Syncing
+from homeserver.parts.accounting import Accounting
+from homeserver.parts.encryption import Encryption
+from homeserver.parts.foundations import Foundations
+from homeserver.parts.room_core import RoomCore
+from homeserver.parts.room_services import RoomServices
+from homeserver.parts.syncing import Syncing
 from homeserver.rooms.explain import Explanations
 from homeserver.web import operations
 from homeserver.web.operations import Operations

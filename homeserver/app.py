@@ -21,23 +21,19 @@ from federation.inbound.doors import federation_doors
 from homeserver.encryption.over_federation import FederatedKeys
 from homeserver.encryption.remote import NoRemoteKeys
 from homeserver.encryption.remote_lists import RESYNC_EVERY_S
-from homeserver.encryption_parts import make_encryption
-from homeserver.federation_parts import Federating, connect_presence, make_answering, make_federating
-from homeserver.parts import (
-    Accounting,
-    Foundations,
-    lay_foundations,
-    make_accounting,
-    make_room_core,
-    make_room_services,
-    make_syncing,
-)
+from homeserver.parts.accounting import Accounting, make_accounting
+from homeserver.parts.encryption import make_encryption
+from homeserver.parts.federation import Federating, connect_presence, make_answering, make_federating
+from homeserver.parts.foundations import Foundations, lay_foundations
+from homeserver.parts.room_core import make_room_core
+from homeserver.parts.room_services import make_room_services
+from homeserver.parts.syncing import make_syncing
+from homeserver.parts.transport import make_transport
 from homeserver.rooms.backfill import NoOlderHistory
 from homeserver.rooms.elsewhere import Nowhere
 from homeserver.runtime.log import AppendFailed
 from homeserver.runtime.stopping import Stopping
 from homeserver.sync.account_data_part import AccountDataPart
-from homeserver.transport_parts import make_transport
 from homeserver.users.presence import Presence
 from homeserver.users.remote_profiles import FederatedProfiles
 from homeserver.users.rooms_of_user import RoomsOfUser

@@ -26,8 +26,10 @@ from federation.inbound.events import EventDoor
 from federation.inbound.keys import Keys
 from federation.inbound.version import Version
 from homeserver import __version__
-from homeserver.federation_parts import Answering, Federating
-from homeserver.parts import Accounting, Foundations, RoomServices
+from homeserver.parts.accounting import Accounting
+from homeserver.parts.federation import Answering, Federating
+from homeserver.parts.foundations import Foundations
+from homeserver.parts.room_services import RoomServices
 from homeserver.web.plan import BoundEndpoint, bind
 
 

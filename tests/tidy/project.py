@@ -29,8 +29,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "homeserver.admin",
     ),
     ("homeserver.parts",),
-    ("homeserver.encryption_parts", "homeserver.receiving_parts", "homeserver.transport_parts"),
-    ("homeserver.federation_parts",),
     ("client_api", "federation.inbound"),
     ("homeserver.app",),
     ("homeserver.ports", "homeserver.cli", "homeserver.__main__"),

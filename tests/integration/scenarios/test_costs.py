@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.defer import Deferred, gatherResults
 
 from homeserver.core.ids import RoomId, UserId
-from homeserver.parts import SLOT_SECRET
+from homeserver.parts.foundations import SLOT_SECRET
 from storage import secrets as secret_table
 from tests.cast import Cast
 from tests.integration.admin import free_port

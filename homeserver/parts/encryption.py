@@ -17,7 +17,8 @@ from homeserver.encryption.remote_lists import RemoteLists
 from homeserver.encryption.rendezvous import Rendezvous
 from homeserver.encryption.signatures import SignatureUploads
 from homeserver.encryption.uploads import KeyUploads
-from homeserver.parts import Accounting, Foundations
+from homeserver.parts.accounting import Accounting
+from homeserver.parts.foundations import Foundations
 from homeserver.users.to_device_received import ReceivedMessages
 from homeserver.users.to_device_upkeep import ToDeviceUpkeep
 

@@ -21,7 +21,7 @@ from federation.outbound.tls import TlsTrust
 from federation.outbound.web_client import WebClient
 from federation.outbound.well_known import WellKnown
 from homeserver import __version__
-from homeserver.parts import Foundations
+from homeserver.parts.foundations import Foundations
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,12 @@ from federation.outbound.sender import Sender
 from federation.outbound.transactions import Transactions
 from homeserver.encryption.for_servers import DEVICE_LIST_UPDATE, SIGNING_KEY_UPDATE, KeysForServers
 from homeserver.encryption.news import DeviceNews
-from homeserver.encryption_parts import Encryption
-from homeserver.parts import Foundations, RoomCore, RoomServices
-from homeserver.receiving_parts import Receiving, make_receiving
+from homeserver.parts.encryption import Encryption
+from homeserver.parts.foundations import Foundations
+from homeserver.parts.receiving import Receiving, make_receiving
+from homeserver.parts.room_core import RoomCore
+from homeserver.parts.room_services import RoomServices
+from homeserver.parts.transport import Transport
 from homeserver.rooms.accept import Accepter
 from homeserver.rooms.arrivals import Arrivals, Reading
 from homeserver.rooms.backfill import Backfill
@@ -36,7 +39,6 @@ from homeserver.rooms.stripped import StrippedStates
 from homeserver.rooms.third_party_invites import Exchanges, ThirdPartyInvites
 from homeserver.rooms.withdrawals import Withdrawals
 from homeserver.runtime.turns import Turns
-from homeserver.transport_parts import Transport
 from homeserver.users.presence import Presence
 from storage.rows import DeviceListRow
 

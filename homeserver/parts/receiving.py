@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from homeserver.parts import Foundations, RoomCore
+from homeserver.parts.foundations import Foundations
+from homeserver.parts.room_core import RoomCore
 from homeserver.rooms.accept import Accepter
 from homeserver.rooms.edus import Guests, ReceiptEdus, TypingEdus
 from homeserver.rooms.federation_reads import FederationReads
