@@ -29,6 +29,7 @@ from homeserver.sync.state_part import StatePart
 from homeserver.sync.stream import Streams
 from homeserver.sync.stream_requests import Conversations, StreamServices
 from homeserver.sync.summary import Summaries
+from homeserver.sync.timeline_gaps import TimelineGaps
 from homeserver.sync.timeline_part import TimelinePart
 from homeserver.sync.timelines import Timelines
 from homeserver.sync.to_device import ToDeviceQueue
@@ -70,6 +71,7 @@ def make_syncing(
     room_part = RoomPart(
         rooms.heads,
         Timelines(database, ring, rooms.events),
+        TimelineGaps(rooms.events),
         TimelinePart(rooms.client_events, rooms.visible, ring),
         StatePart(rooms.state, rooms.events, rooms.client_events, ring),
         extras,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import msgspec
@@ -17,6 +17,7 @@ from homeserver.sync.ephemeral_part import EphemeralPart
 from homeserver.sync.reader import Reader
 from homeserver.sync.state_part import StatePart, StateSpan
 from homeserver.sync.summary import Summaries
+from homeserver.sync.timeline_gaps import TimelineGaps
 from homeserver.sync.timeline_part import TimelinePart
 from homeserver.sync.timelines import Timeline, Timelines
 from homeserver.sync.unread import Unread
@@ -69,6 +70,7 @@ class RoomPart:
         self,
         heads: Heads,
         timelines: Timelines,
+        gaps: TimelineGaps,
         timeline_part: TimelinePart,
         state_part: StatePart,
         extras: Extras,
@@ -77,6 +79,7 @@ class RoomPart:
     ) -> None:
         self._heads = heads
         self._timelines = timelines
+        self._gaps = gaps
         self._timeline_part = timeline_part
         self._state_part = state_part
         self._extras = extras
@@ -126,7 +129,7 @@ class RoomPart:
             reader.memory.forget_room(room.number)
         timeline = await self._newest(reader, room, span)
         rows, memberships = await self._visible.of(reader.user_id, room.number, timeline.rows)
-        timeline = Timeline(rows, timeline.limited)
+        timeline = replace(timeline, rows=rows)
         state = b"[]"
         if rows and memberships.get(rows[0].position) == "join":
             state = await self._state(reader, room, span, timeline, ())
@@ -142,12 +145,14 @@ class RoomPart:
         """The timeline, and the reader's memberships at its events (None: joined throughout)."""
         if span.since is not None:
             # Joined since before `since`: all that came since can be seen.
-            return (await self._newest(reader, room, span) if has_events else Timeline((), False)), None
-        timeline = await self._newest(reader, room, span)
+            if not has_events:
+                return Timeline((), False), None
+            return await self._gaps.cut(await self._newest(reader, room, span)), None
+        timeline = await self._gaps.cut(await self._newest(reader, room, span))
         rows, memberships = await self._visible.of(reader.user_id, room.number, timeline.rows)
         if all(membership == "join" for membership in memberships.values()):
-            return Timeline(rows, timeline.limited), None
-        return Timeline(rows, timeline.limited), memberships
+            return replace(timeline, rows=rows), None
+        return replace(timeline, rows=rows), memberships
 
     async def _newest(self, reader: Reader, room: Room, span: Span) -> Timeline:
         limit = reader.filter.room_timeline.limit_or(DEFAULT_LIMIT, MOST_EVENTS)

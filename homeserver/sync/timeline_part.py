@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 
+from homeserver.core.tokens import PageToken, SyncToken
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.visible import Visible
 from homeserver.runtime.log import Ring
@@ -45,13 +46,13 @@ class TimelinePart:
             concealed: Container[int] = ()
             if memberships is not None:
                 concealed = await self._visible.concealed(reader.user_id, rows[0].room, rows, memberships)
-            return _encode(reader, rows, timeline.limited, memberships, relations or {}, concealed)
+            return _encode(reader, timeline, memberships, relations or {}, concealed)
         # All positions: filters and ignored users leave out different events of the same stretch.
-        key = (timeline.limited, *(row.position for row in rows))
+        key = (timeline.limited, timeline.after_gap, *(row.position for row in rows))
         known = self._shared.get(key)
         if known is None:
             await self._client_events.prepare(rows)
-            known = _encode(reader, rows, timeline.limited, None, {}, ())
+            known = _encode(reader, timeline, None, {}, ())
             self._shared.put(key, known)
         return known
 
@@ -67,8 +68,7 @@ def any_redaction(entries: Sequence[Entry]) -> bool:
 
 def _encode(
     reader: Reader,
-    rows: Sequence[EventRow],
-    limited: bool,
+    timeline: Timeline,
     memberships: Mapping[int, str] | None,
     relations: Mapping[str, bytes],
     concealed: Container[int],
@@ -80,11 +80,14 @@ def _encode(
             relations.get(row.event.event_id),
             prev_content=row.position not in concealed,
         )
-        for row in rows
+        for row in timeline.rows
     )
     # The token stands for the place just before the first event.
-    before = rows[0].position - 1
-    return b'{"events":[%s],"limited":%s,"prev_batch":"s%d"}' % (events, b"true" if limited else b"false", before)
+    first = timeline.rows[0]
+    before = first.position - 1
+    token = PageToken(first.event.depth, before) if timeline.after_gap else SyncToken(before)
+    limited = b"true" if timeline.limited else b"false"
+    return b'{"events":[%s],"limited":%s,"prev_batch":"%s"}' % (events, limited, str(token).encode())
 
 
 def _weight(key: tuple[int, ...], encoded: bytes) -> int:

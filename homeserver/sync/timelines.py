@@ -22,10 +22,14 @@ MOST_PAGES = 20
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Events in the order of their positions. `limited`: older ones that would also belong here were left out."""
+    """Events in the order of their positions. `limited`: older ones that would also belong here were left out.
+
+    `after_gap`: what came before the first of them was no news here; it is found by its place in the history.
+    """
 
     rows: Sequence[EventRow]
     limited: bool
+    after_gap: bool = False
 
 
 @dataclass(slots=True)

@@ -182,6 +182,42 @@ def test_who_leaves_and_comes_back_sees_what_is_new(pair: Pair) -> None:
     juliet.syncs_until(since, lambda seen: sent in seen.timeline(room))
 
 
+def test_who_accepts_an_invite_is_told_the_whole_state(pair: Pair) -> None:
+    here, there = pair
+    romeo, juliet = here.cast("romeo"), there.cast("juliet")
+    since = juliet.sync()
+    room = romeo.creates_room(invite=[juliet], topic="an orchard")
+    invited = juliet.syncs_until(since, lambda seen: room in seen.last.invited).last
+    juliet.joins(room)
+    # Whether or not the invite itself was fetched before.
+    for token in (since, invited, None):
+        told = juliet.sync(token)
+        assert told.all_events(room).content("m.room.topic")["topic"] == "an orchard"
+        state = {(event["type"], event["state_key"]): event["event_id"] for event in told.all_events(room)}
+        assert sorted(state.values()) == sorted(juliet.whole_state(room).ids)
+        assert told.is_limited(room)
+        assert "m.room.create" in juliet.messages(room, start=told.prev_batch(room), limit=50)[0].types
+
+
+def test_what_changed_while_a_server_was_not_in_a_room_is_told_to_who_comes_back(pair: Pair) -> None:
+    here, there = pair
+    romeo, juliet = here.cast("romeo"), there.cast("juliet")
+    room = romeo.creates_room(preset="public_chat")
+    joins_through(juliet, room, here)
+    before, since = romeo.sync(), juliet.sync()
+    juliet.leaves(room)
+    romeo.syncs_until(before, lambda seen: seen.timeline(room).memberships.get(juliet.user_id) == "leave")
+    left = juliet.sync(since)
+    romeo.sets_state(room, "m.room.topic", {"topic": "she is gone"})
+    said = romeo.says(room, "alone")
+    joins_through(juliet, room, here)
+    for token in (since, left, None):
+        told = juliet.sync(token)
+        assert told.all_events(room).content("m.room.topic") == {"topic": "she is gone"}
+        assert told.is_limited(room)
+        assert said in juliet.messages(room, start=told.prev_batch(room), limit=50)[0]
+
+
 def test_members_of_a_space_join_its_restricted_room(pair: Pair) -> None:
     here, there = pair
     romeo, juliet = here.cast("romeo"), there.cast("juliet")

@@ -1,0 +1,34 @@
+"""Timelines that are cut where events are missing: a client that is told of no gap puts together what is not.
+
+Such a gap is there where this server came into a room, or came back, or had been away for long: what others did
+meanwhile is known as state, or as history that was fetched, not as news. Specification: client-server API, "Syncing",
+`limited`.
+"""
+
+from __future__ import annotations
+
+from homeserver.rooms.event_cache import EventCache
+from homeserver.sync.timelines import Timeline
+
+
+class TimelineGaps:
+    """Finds them. Where each event follows one before it in the timeline there is nothing to be looked up."""
+
+    def __init__(self, events: EventCache) -> None:
+        self._events = events
+
+    async def cut(self, timeline: Timeline) -> Timeline:
+        """What comes after the last gap."""
+        rows = timeline.rows
+        places = {row.event.event_id: index for index, row in enumerate(rows)}
+        for index in range(len(rows) - 1, -1, -1):
+            row = rows[index]
+            if row.state_root is None:
+                # It came by itself, such as an invite before this server was in the room.
+                return Timeline(rows[index + 1 :], True, after_gap=True)
+            prev_events = row.event.prev_events
+            if prev_events and not any(places.get(each, index) < index for each in prev_events):
+                known = await self._events.by_ids(prev_events)
+                if not any(each.position > 0 and each.state_root is not None for each in known.values()):
+                    return Timeline(rows[index:], True, after_gap=True)
+        return timeline
