@@ -37,6 +37,20 @@ def both(postgres: TestServer, authority: TestAuthority) -> Iterator[Both]:
         assert ours.errors() == []
 
 
+@pytest.fixture(scope="session")
+def twins(postgres: TestServer, authority: TestAuthority) -> Iterator[tuple[Federated, Federated]]:
+    """Two servers of ours, in one federation. They make no mistakes of their own."""
+    with contextlib.ExitStack() as stack:
+        servers = [Federated(postgres.fresh_database(), authority) for _ in range(2)]
+        for server in servers:
+            stack.callback(server.remove)
+            server.start()
+        yield servers[0], servers[1]
+        for server in servers:
+            assert server.stop() == 0, server.output()
+            assert server.errors() == []
+
+
 @pytest.fixture
 def another(both: Both, postgres: TestServer, authority: TestAuthority) -> Iterator[Federated]:
     """One more server of ours. It asks Synapse for the keys of servers that it does not reach."""
