@@ -112,9 +112,17 @@ class Wire:
 
 
 def client_path(*parts: str, version: str = "v3", **query: object) -> str:
-    """A path of the client-server API: its variable parts quoted, those of the query that are None left out."""
+    """A path of the client-server API: its variable parts quoted, those of the query that are None left out.
+
+    A tuple is a parameter that is given several times; objects and lists are JSON in one.
+    """
     path = f"/_matrix/client/{version}/" + "/".join(quote(part, safe="") for part in parts)
-    asked = {name: _as_text(value) for name, value in query.items() if value is not None}
+    asked = [
+        (name, _as_text(each))
+        for name, value in query.items()
+        for each in (value if isinstance(value, tuple) else (value,))
+        if each is not None
+    ]
     return f"{path}?{urlencode(asked)}" if asked else path
 
 
