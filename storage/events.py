@@ -29,10 +29,16 @@ def by_ids(tx: Cursor, event_ids: Sequence[str]) -> list[EventRow]:
     return _rows(tx)
 
 
-def json_of(tx: Cursor, positions: Sequence[int]) -> list[bytes]:
-    """The JSON of those of the events that there are, in no order."""
-    tx.execute("SELECT json FROM events WHERE position = ANY(%s)", (list(positions),))
-    return [bytes(json) for (json,) in tx.fetchall()]
+def json_of(tx: Cursor, positions: Sequence[int]) -> bytes:
+    """The JSON of those of the events that there are, in no order, with commas between them."""
+    # One text is read at half the cost of a row an event, and bytea takes two characters a byte on its way.
+    tx.execute(
+        "SELECT coalesce(string_agg(convert_from(json, 'UTF8'), ','), '') FROM events WHERE position = ANY(%s)",
+        (list(positions),),
+    )
+    row = tx.fetchone()
+    assert row is not None, "an aggregate has a row"
+    return str(row[0]).encode()
 
 
 def newest_in_room(tx: Cursor, room: int, upto: int, limit: int, after: int = 0) -> list[EventRow]:

@@ -19,6 +19,7 @@ from homeserver.core import backoff, canonical_json, signatures
 from homeserver.core.backoff import Backoff
 from homeserver.core.canonical_json import JsonObject
 from homeserver.core.event import Event
+from homeserver.core.received import Received
 from homeserver.core.room_rules import RoomRules
 from homeserver.core.server_keys import ServerKeys, VerifyKey, may_sign_at, may_sign_event, merged
 from homeserver.core.signatures import BadSignature
@@ -99,16 +100,22 @@ class KeyRing:
 
     async def verify_events(self, events: Sequence[Event]) -> list[BadSignature | None]:
         """For each event, None if all servers that must have signed it did, and else what is wrong."""
-        jobs = [partial(_needs_of, event) for event in events]
-        needs = [job() for job in jobs] if len(jobs) <= INLINE_EVENTS else await self._checks.all(jobs)
+        reads = [partial(_as_received, event) for event in events]
+        return await self.verify_received(
+            [read() for read in reads] if len(reads) <= INLINE_EVENTS else await self._checks.all(reads)
+        )
+
+    async def verify_received(self, received: Sequence[Received]) -> list[BadSignature | None]:
+        """The same for events as they were received."""
+        needs = [_needs_of(each) for each in received]
         await self._gather([need for found in needs if not isinstance(found, BadSignature) for need in found])
         work: list[Callable[[], BadSignature | None]] = []
-        for event, found in zip(events, needs, strict=True):
+        for each, found in zip(received, needs, strict=True):
             if isinstance(found, BadSignature):
                 work.append(partial(_same, found))
             else:
                 candidates = [(need, need.keys_from(self._known(need.server))) for need in found]
-                work.append(partial(_check_event, event, candidates))
+                work.append(partial(_check_event, each, candidates))
         return await self._checks.all(work)
 
     async def verify_json(self, server: str, value: JsonObject, minimum_valid_until_ts: int | None = None) -> None:
@@ -250,38 +257,42 @@ class KeyRing:
         await self._database.write(table.store, list(latest.values()), responses)
 
 
-def _needs_of(event: Event) -> list[Need] | BadSignature:
+def _as_received(event: Event) -> Received:
+    """An event that is at hand, with what must be known of it to check its signatures."""
+    pdu = event.to_pdu()
+    # The signatures were looked at when the event was parsed, and it had a canonical form then.
+    by_server = cast("dict[str, dict[str, str]]", pdu["signatures"])
+    return Received(event, signatures.event_signed_bytes(event), by_server)
+
+
+def _needs_of(received: Received) -> list[Need] | BadSignature:
     """The signatures that an event must have."""
+    event = received.event
     try:
         servers = signatures.servers_that_must_sign(event)
     except BadSignature as error:
         return error
-    pdu = event.to_pdu()
     needs = []
     for server in servers:
-        key_ids = signatures.key_ids_of(pdu, server)
+        key_ids = [key_id for key_id in received.signatures.get(server, ()) if key_id.startswith("ed25519:")]
         if not key_ids:
             return BadSignature(f"{event.event_id} has no signature of {server}")
         needs.append(Need(server, tuple(key_ids), event.origin_server_ts, event.rules))
     return needs
 
 
-def _check_event(event: Event, candidates: Sequence[tuple[Need, Sequence[VerifyKey]]]) -> BadSignature | None:
+def _check_event(received: Received, candidates: Sequence[tuple[Need, Sequence[VerifyKey]]]) -> BadSignature | None:
     """What is wrong with the signatures of an event. Signatures with unknown or expired keys are skipped."""
-    try:
-        message = signatures.event_signed_bytes(event)
-    except canonical_json.NotCanonical as error:
-        return BadSignature(f"{event.event_id} has no canonical form: {error}")
-    by_server = cast("dict[str, dict[str, str]]", event.to_pdu()["signatures"])  # checked when it was parsed
+    event_id = received.event.event_id
     for need, keys in candidates:
         if not keys:
             return BadSignature(
-                f"{event.event_id} is signed by {need.server} with {' and '.join(need.key_ids)}, of which no key "
+                f"{event_id} is signed by {need.server} with {' and '.join(need.key_ids)}, of which no key "
                 f"that was valid at {need.valid_until_ts} can be found"
             )
-        signed_with = by_server[need.server]
-        if not _any_holds(message, [(signed_with[key.key_id], key.key_base64) for key in keys]):
-            return BadSignature(f"the signature of {need.server} on {event.event_id} does not match")
+        signed_with = received.signatures[need.server]
+        if not _any_holds(received.signed, [(signed_with[key.key_id], key.key_base64) for key in keys]):
+            return BadSignature(f"the signature of {need.server} on {event_id} does not match")
     return None
 
 

@@ -8,7 +8,7 @@ other servers hash; those few values go through the json module.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, TypeAlias, cast
 
 import msgspec
@@ -85,9 +85,20 @@ def encode_lenient(value: JsonValue) -> bytes:
 
 def encode_integers(value: JsonValue) -> bytes:
     """The canonical form; NotCanonical also for 1.0 and 1e10, which events must not hold from room version 6 on."""
-    if _check_strict((value,)):
-        raise NotCanonical("numbers must be integers, without fraction or exponent")
-    return _encode(value)
+    return writer_of(value, strict=True)(value)
+
+
+def writer_of(value: JsonValue, *, strict: bool) -> Callable[[JsonValue], bytes]:
+    """What writes this value, and parts of it, in the canonical form of strict or of old room versions.
+
+    The numbers in it are looked at once, here, rather than for each part. NotCanonical where it has no such form; what
+    it gives may raise that too.
+    """
+    if strict:
+        if _check_strict((value,)):
+            raise NotCanonical("numbers must be integers, without fraction or exponent")
+        return _encode
+    return encode_lenient if _has_floats((value,)) else _encode
 
 
 def encode_trusted(value: object) -> bytes:

@@ -104,22 +104,23 @@ class Event:
         """An event from outside, checked against the format of its room version, with its id computed."""
         pdu = {key: value for key, value in pdu.items() if key != "unsigned"}
         try:
-            _check_format(pdu, rules)
+            check_format(pdu, rules)
             event_id = hashes.event_id_of(pdu, rules)
             json = hashes.canonical(pdu, rules)
         except (InvalidId, NotCanonical) as error:
             raise BadEvent(str(error)) from None
         check_event_size(json)
-        return cls._from_checked(pdu, json, rules, event_id)
+        return cls.from_checked(pdu, json, rules, event_id)
 
     @classmethod
     def load(cls, json: bytes, rules: RoomRules, event_id: EventId) -> Event:
         """An event from our own storage; nothing is checked or hashed again."""
-        return cls._from_checked(cast(JsonObject, _decoder.decode(json)), json, rules, event_id)
+        return cls.from_checked(cast(JsonObject, _decoder.decode(json)), json, rules, event_id)
 
     @classmethod
-    def _from_checked(cls, pdu: JsonObject, json: bytes, rules: RoomRules, event_id: EventId) -> Event:
-        # The casts state what _check_format has made sure of, once, before the event was stored.
+    def from_checked(cls, pdu: JsonObject, json: bytes, rules: RoomRules, event_id: EventId) -> Event:
+        """An event of which everything is known: it went through `check_format`, and `json` is its canonical form."""
+        # The casts state what check_format has made sure of, once, before the event was stored.
         event_type = cast(str, pdu["type"])
         content = cast(JsonObject, pdu["content"])
         prev_events = cast("list[EventId]", pdu["prev_events"])
@@ -180,8 +181,8 @@ def check_field_size(name: str, text: str) -> None:
         raise BadEvent(f"{name} is longer than {MAX_FIELD_BYTES} bytes")
 
 
-def _check_format(pdu: JsonObject, rules: RoomRules) -> None:
-    """Each field of a PDU in turn."""
+def check_format(pdu: JsonObject, rules: RoomRules) -> None:
+    """Raise BadEvent or InvalidId unless a PDU has the format of its room version; each field in turn."""
     event_type = _text(pdu, "type")
     check_field_size("type", event_type)
     parse_user_id(_text(pdu, "sender"))

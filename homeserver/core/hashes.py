@@ -7,6 +7,7 @@ event"; rooms/v3 and later, "Event IDs".
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Final
 
 from homeserver.core import canonical_json
@@ -32,12 +33,18 @@ def content_hash(pdu: JsonObject, rules: RoomRules) -> str:
 
 def check_content_hash(pdu: JsonObject, rules: RoomRules) -> bool:
     """Whether the content is what the event was signed with; if not, only its redacted form may be used."""
+    return is_content_hash(pdu, lambda covered: canonical(covered, rules))
+
+
+def is_content_hash(pdu: JsonObject, write: Callable[[JsonValue], bytes]) -> bool:
+    """The same for those who have at hand what writes the event, see `canonical_json.writer_of`."""
     hashes = pdu.get("hashes")
     claimed = hashes.get("sha256") if isinstance(hashes, dict) else None
     if not isinstance(claimed, str):
         return False
+    covered = {key: value for key, value in pdu.items() if key not in _NOT_IN_CONTENT_HASH}
     try:
-        return encode_base64(decode_base64(claimed)) == content_hash(pdu, rules)
+        return decode_base64(claimed) == hashlib.sha256(write(covered)).digest()
     except ValueError:
         return False
 

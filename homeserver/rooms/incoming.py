@@ -11,8 +11,7 @@ from typing import Protocol
 
 from homeserver.core.canonical_json import JsonObject, JsonValue
 from homeserver.core.event import BadEvent, Event
-from homeserver.core.hashes import check_content_hash
-from homeserver.core.redaction import redacted
+from homeserver.core.received import Received, receive
 from homeserver.core.room_rules import RoomRules
 from homeserver.core.signatures import BadSignature
 
@@ -22,6 +21,10 @@ class Verifier(Protocol):
 
     async def verify_events(self, events: Sequence[Event]) -> Sequence[BadSignature | None]:
         """For each event None, or what is wrong."""
+        ...
+
+    async def verify_received(self, received: Sequence[Received]) -> Sequence[BadSignature | None]:
+        """The same for events as they were received."""
         ...
 
 
@@ -37,23 +40,22 @@ def read_pdu(pdu: JsonValue, rules: RoomRules) -> Event:
     """The event; in its redacted form if its content is not what was hashed. BadEvent if it is none."""
     if not isinstance(pdu, dict):
         raise BadEvent("an event must be an object")
-    event = Event.parse(pdu, rules)
-    return event if check_content_hash(pdu, rules) else redacted(event)
+    return receive(pdu, rules).event
 
 
 async def read_all(pdus: Sequence[JsonValue], room: RoomOfEvents, verifier: Verifier) -> list[Event]:
     """Those of the events that belong to the room, are well formed and rightly signed, in their order."""
-    events: dict[str, Event] = {}
-    for pdu in pdus:
+    events: dict[str, Received] = {}
+    for pdu in objects(list(pdus)):
         try:
-            event = read_pdu(pdu, room.rules)
+            received = receive(pdu, room.rules)
         except BadEvent:
             continue
-        if event.room_id == room.room_id:
-            events.setdefault(event.event_id, event)
+        if received.event.room_id == room.room_id:
+            events.setdefault(received.event.event_id, received)
     wanted = list(events.values())
-    problems = await verifier.verify_events(wanted)
-    return [event for event, problem in zip(wanted, problems, strict=True) if problem is None]
+    problems = await verifier.verify_received(wanted)
+    return [each.event for each, problem in zip(wanted, problems, strict=True) if problem is None]
 
 
 def objects(value: JsonValue) -> list[JsonObject]:

@@ -72,9 +72,12 @@ class JoinAnswers:
         yield b"]}"
 
     async def _events(self, positions: Sequence[int]) -> AsyncIterator[bytes]:
+        is_first = True
         for start in range(0, len(positions), EVENTS_AT_ONCE):
             pdus = await self._database.read(event_table.json_of, positions[start : start + EVENTS_AT_ONCE])
-            yield (b"," if start else b"") + b",".join(pdus)
+            if pdus:
+                yield pdus if is_first else b"," + pdus
+                is_first = False
 
 
 def _parts(tx: Cursor, join: EventRow, state: list[int], members_omitted: bool) -> _Parts:
