@@ -31,6 +31,7 @@ from homeserver.parts.syncing import make_syncing
 from homeserver.parts.transport import make_transport
 from homeserver.rooms.backfill import NoOlderHistory
 from homeserver.rooms.elsewhere import Nowhere
+from homeserver.rooms.policy_servers import NoPolicyServers
 from homeserver.runtime.log import AppendFailed
 from homeserver.runtime.stopping import Stopping
 from homeserver.sync.account_data_part import AccountDataPart
@@ -79,8 +80,8 @@ class Server:
         """Make the parts and open the listeners. Raises UnusableDatabase, DatabaseUnavailable or ListenFailed."""
         base = self._base = await lay_foundations(self._settings, self._folder, dsn, self._reactor)
         limiter = Limiter(base.clock, enabled=self._settings.rate_limits.enabled)
-        rooms = make_room_core(base)
         transport = make_transport(base) if self._settings.federation.enabled else None
+        rooms = make_room_core(base, NoPolicyServers() if transport is None else transport.policies)
         remote_profiles = None if transport is None else FederatedProfiles(transport.queries)
         users = self._users = make_accounting(base, limiter, remote_profiles)
         account_data = AccountDataPart(base.database, base.ring, users.push_rules)

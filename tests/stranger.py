@@ -54,6 +54,15 @@ class NotHere(Exception):
     """Answered with 404."""
 
 
+class Refuses(Exception):
+    """Answered with an error of this status."""
+
+    def __init__(self, status: int, errcode: str, error: str, **more: Json) -> None:
+        super().__init__(error)
+        self.status = status
+        self.body: Json = {"errcode": errcode, "error": error, **more}
+
+
 class Stranger:
     """A homeserver of the test's own."""
 
@@ -166,6 +175,8 @@ class Stranger:
                 status, body = (200, answer(asked)) if answer is not None else (404, {"errcode": "M_UNRECOGNIZED"})
             except NotHere:
                 status, body = 404, {"errcode": "M_NOT_FOUND", "error": "not here"}
+            except Refuses as refusal:
+                status, body = refusal.status, refusal.body
         encoded = canonical_json.encode_lenient(body)
         try:
             request.send_response(status)

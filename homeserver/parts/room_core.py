@@ -10,6 +10,7 @@ from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.heads import Heads
 from homeserver.rooms.memberships import Memberships
+from homeserver.rooms.policy_servers import PolicyServers
 from homeserver.rooms.receipts import Receipts
 from homeserver.rooms.state import StateStore
 from homeserver.rooms.transactions import Transactions
@@ -33,12 +34,12 @@ class RoomCore:
     receipts: Receipts
 
 
-def make_room_core(base: Foundations) -> RoomCore:
+def make_room_core(base: Foundations, policies: PolicyServers) -> RoomCore:
     """The actors and what they keep."""
     state = StateStore(base.database, base.slots)
     events = EventCache(base.database, base.ring)
     heads = Heads(base.database, state, events, base.writer, base.server_name)
-    appender = Appender(base.database, heads, state, events, base.writer, base.ring, base.signer, base.clock)
+    appender = Appender(base.database, heads, state, events, base.writer, base.ring, base.signer, base.clock, policies)
     memberships = Memberships(base.database, base.ring)
     return RoomCore(
         state=state,

@@ -14,6 +14,7 @@ from federation.outbound.key_fetch import KeyFetcher
 from federation.outbound.keyring import KeyRing
 from federation.outbound.notary import Notary
 from federation.outbound.own_keys import OwnKeys
+from federation.outbound.policy import PolicyRequests
 from federation.outbound.queries import Queries
 from federation.outbound.resolver import Resolver
 from federation.outbound.signature_checks import SignatureChecks
@@ -22,6 +23,7 @@ from federation.outbound.web_client import WebClient
 from federation.outbound.well_known import WellKnown
 from homeserver import __version__
 from homeserver.parts.foundations import Foundations
+from homeserver.rooms.policy_servers import RemotePolicyServers
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Transport:
     ring: KeyRing
     notary: Notary
     queries: Queries
+    policies: RemotePolicyServers
 
     async def start(self, base: Foundations) -> None:
         """Make ready to ask and to be asked."""
@@ -73,4 +76,5 @@ def make_transport(base: Foundations) -> Transport:
         ring=ring,
         notary=Notary(own_keys, ring, checks, base.database, clock),
         queries=Queries(client),
+        policies=RemotePolicyServers(PolicyRequests(client), clock, base.server_name),
     )

@@ -24,6 +24,7 @@ from homeserver.rooms.incoming import RoomOfEvents, Verifier
 from homeserver.rooms.outcomes import Batch, Fate, Outcome, Outcomes, outcome_of, place_events, place_filling
 from homeserver.rooms.placing import Placer
 from homeserver.rooms.plan import Plan
+from homeserver.rooms.recommended import NOBODY_MAY_BE_ASKED
 from homeserver.rooms.room import Room
 from homeserver.rooms.state import StateStore
 from homeserver.runtime.clock import Clock
@@ -100,12 +101,15 @@ class Accepter:
         return outcomes
 
     async def accept_at_once(self, room_id: str, events: Sequence[Event], origin: str) -> tuple[Outcomes, list[Event]]:
-        """Take those events whose past is here; gives the others back. They may have to wait for their turn."""
+        """Take those events whose past is here; gives the others back. They may have to wait for their turn.
+
+        No other server is waited for: what the room's policy server has to be asked for is given back too.
+        """
         outcomes, signed = await self._checked(room_id, events, origin)
         if not signed:
             return outcomes, []
         async with self._turns.at(room_id):
-            batch = await self._place(room_id, signed, origin)
+            batch = await self._place(room_id, signed, origin, asks=False)
         outcomes.update(batch.outcomes())
         return outcomes, [gap.event for gap in batch.unplaced]
 
@@ -148,8 +152,13 @@ class Accepter:
             await self.refuse(room_id, origin, list(outcomes.items()))
         return outcomes, signed
 
-    async def _place(self, room_id: str, events: Sequence[Event], origin: str) -> Batch:
-        return await self._run(room_id, origin, lambda placer: place_events(placer, events))
+    async def _place(self, room_id: str, events: Sequence[Event], origin: str, *, asks: bool = True) -> Batch:
+        def place(placer: Placer) -> Batch:
+            if not asks:
+                placer.room.plan.recommending = NOBODY_MAY_BE_ASKED
+            return place_events(placer, events)
+
+        return await self._run(room_id, origin, place)
 
     async def _with_past(self, room_id: str, events: Sequence[Event], origin: str) -> Outcomes:
         """Fetch the past of events, then take them."""

@@ -17,29 +17,34 @@ from twisted.internet.defer import Deferred
 from homeserver.core.auth import Rejected
 from homeserver.core.canonical_json import NotCanonical
 from homeserver.core.draft import Draft
-from homeserver.core.event import BadEvent, EventTooLarge
+from homeserver.core.event import BadEvent, Event, EventTooLarge
+from homeserver.core.policy import is_exempt
 from homeserver.core.signatures import Signer
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.heads import Heads
-from homeserver.rooms.plan import (
-    Inputs,
+from homeserver.rooms.missing import (
     Missing,
     MissingEvents,
     MissingNodes,
+    MissingPolicyUsers,
     MissingPositions,
     MissingResolution,
     MissingRoom,
+    MissingSignatures,
     MissingState,
-    Plan,
 )
+from homeserver.rooms.plan import Inputs, Plan
+from homeserver.rooms.policy_servers import PolicyServers
+from homeserver.rooms.recommended import NOBODY_ASKED, policy_in_force
 from homeserver.rooms.resolve import Resolver
-from homeserver.rooms.room import Room
+from homeserver.rooms.room import PolicyUsers, Room
 from homeserver.rooms.state import StateKey, StateStore
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ring import Ring
 from homeserver.runtime.writer import Also, Writer
 from homeserver.web.errors import BadJson, Forbidden, MatrixError
 from storage import events as event_table
+from storage import memberships
 from storage import state_nodes as node_table
 from storage.database import Cursor, Database
 from storage.rows import Entry, EventRow
@@ -68,6 +73,7 @@ class Appender:
         ring: Ring,
         signer: Signer,
         clock: Clock,
+        policies: PolicyServers,
     ) -> None:
         self._database = database
         self._heads = heads
@@ -76,6 +82,7 @@ class Appender:
         self._writer = writer
         self._ring = ring
         self._clock = clock
+        self._policies = policies
         self._resolver = Resolver(database, state, events)
         self._inputs = Inputs(signer, state, events, heads.cached)
         ring.subscribe(self._published)
@@ -109,11 +116,15 @@ class Appender:
         `now_ms`: another time for them.
         """
         absent: frozenset[str] = frozenset()
+        recommended = NOBODY_ASKED
         for _ in range(MOST_ROUNDS):
             now = self._clock.now_ms() if now_ms is None else now_ms
             plan = self._plan(now, absent)
+            plan.recommending = recommended
             try:
                 answer = script(plan)
+            except MissingSignatures as missing:
+                recommended = await self._policies.heard(recommended, missing)
             except Missing as missing:
                 absent |= await self._fetch(missing)
             except (Rejected, BadEvent, NotCanonical) as refusal:
@@ -133,6 +144,16 @@ class Appender:
             except (Rejected, BadEvent, NotCanonical) as refusal:
                 raise refused(refusal) from refusal
         raise RuntimeError("a script never found all that it needed in memory")
+
+    async def recommended(self, event: Event) -> Event:
+        """An event of a local user that is not to be added yet, with the signature of the room's policy server.
+
+        As it is where the room uses none. MatrixError where the signature is refused.
+        """
+        if is_exempt(event.type, event.state_key):
+            return event
+        policy = await self.look(lambda plan: policy_in_force(plan.room(event.room_id)))
+        return event if policy is None else await self._policies.sign(policy, event)
 
     def _plan(self, now_ms: int, absent: frozenset[str]) -> Plan:
         writer = self._writer
@@ -176,6 +197,8 @@ class Appender:
             await self._events.by_positions(missing.positions)
         elif isinstance(missing, MissingNodes):
             self._state.remember(await self._database.read(node_table.read, missing.room, missing.nodes))
+        elif isinstance(missing, MissingPolicyUsers):
+            await self._fetch_policy_users(missing.room, missing.server)
         elif isinstance(missing, MissingResolution):
             room = missing.room
             changes = await self._resolver.changes(room.number, room.rules, missing.roots, missing.overlay)
@@ -201,6 +224,15 @@ class Appender:
                 row = None if position is None else rows.get(position) or self._events.cached(position)
                 if row is not None or position is None:
                     room.known[key] = row
+
+    async def _fetch_policy_users(self, room: Room, server: str) -> None:
+        root, waiting = room.state_root, list(room.uncommitted.values())
+        users = PolicyUsers(server, set(await self._database.read(memberships.joined_of_server, room.number, server)))
+        if room.state_root == root:
+            # What was not committed yet may have been read, or not.
+            for row in waiting:
+                users.follow(row.members)
+            room.policy_users = users
 
     def _published(self, entries: Sequence[Entry]) -> None:
         for entry in entries:

@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 
 from homeserver.core.auth.state import CREATE, JOIN_RULES, POWER_LEVELS
 from homeserver.core.ids import RoomId, ServerName
+from homeserver.core.policy import POLICY, policy_server_of
 from homeserver.core.room_rules import ROOM_RULES
 from homeserver.core.state_trie import EMPTY_ROOT, NodeId
 from homeserver.rooms.event_cache import EventCache
@@ -30,7 +31,7 @@ from storage.rooms import StoredRoom
 from storage.rows import EventRow
 
 MOST_ROOMS = 5_000
-ALWAYS_KNOWN: Sequence[StateKey] = (CREATE, POWER_LEVELS, JOIN_RULES)
+ALWAYS_KNOWN: Sequence[StateKey] = (CREATE, POWER_LEVELS, JOIN_RULES, POLICY)
 ROOM_NUMBERS_AT_ONCE = 32
 
 
@@ -181,6 +182,8 @@ class Heads:
         room.waiting_redactions = loaded.waiting_redactions
         for key, position in zip(ALWAYS_KNOWN, loaded.known, strict=True):
             room.known[key] = None if position is None else rows[position]
+        policy = room.known[POLICY]
+        room.policy = None if policy is None else policy_server_of(policy.event)
         self.put(room)
         return room
 

@@ -16,13 +16,15 @@ from homeserver.core import state_trie
 from homeserver.core.auth.state import CREATE
 from homeserver.core.event import Event
 from homeserver.core.ids import EventId, RoomId, ServerName
+from homeserver.core.policy import POLICY, policy_server_of
 from homeserver.core.room_rules import RoomRules
 from homeserver.rooms import summaries
 from homeserver.rooms.append import Appender, sentence
 from homeserver.rooms.gaps import in_order
 from homeserver.rooms.heads import ALWAYS_KNOWN, Heads
 from homeserver.rooms.incoming import Verifier
-from homeserver.rooms.placing import Placer, Unplaceable
+from homeserver.rooms.missing import Unplaceable
+from homeserver.rooms.placing import Placer
 from homeserver.rooms.plan import Plan, RoomPlan
 from homeserver.rooms.room import Room
 from homeserver.rooms.state import StateStore
@@ -170,6 +172,10 @@ class Imports:
                 raise Forbidden("The state that the other server gave has no valid m.room.create event.")
             placer.create = create.event
             planned.summary = _summary(rows, members)
+            # The server through which we came has asked the policy server for the join.
+            plan.recommending = None
+            policy = head.known[POLICY]
+            planned.policy = None if policy is None else policy_server_of(policy.event)
             placed = placer.add(join_event, before=root)
             row = placed.row
             if not placed.verdict.is_accepted:

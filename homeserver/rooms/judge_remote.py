@@ -1,7 +1,8 @@
 """What becomes of an event of another server: the checks of the specification, in their order.
 
 Specification: server-server API, "Checks performed on receipt of a PDU". Checks 1 to 3 (format, signatures, content
-hash) need nothing of the room and come before, in homeserver.rooms.incoming; 7 (policy servers) where the room has one.
+hash) need nothing of the room and come before, in homeserver.rooms.incoming; 7, for which the room's policy server may
+have to be asked, comes last, in homeserver.rooms.recommended.
 Pure: whoever calls has looked up the states.
 """
 
@@ -22,6 +23,7 @@ HASH: Final = "3. content hash"
 AUTH_EVENTS: Final = "4. authorisation rules, by its auth events"
 STATE_BEFORE: Final = "5. authorisation rules, by the state before it"
 CURRENT_STATE: Final = "6. authorisation rules, by the current state of the room"
+POLICY_SERVER: Final = "7. policy server of the room"
 SERVER_ACL: Final = "server access control list of the room"
 PAST: Final = "its past cannot be fetched"
 

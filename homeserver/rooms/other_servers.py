@@ -159,7 +159,7 @@ class OtherServers:
         room_id, target = str(draft.room_id), str(draft.state_key)
         server = server_name_of(target)
         row = await self._appender.look(lambda plan: plan.room(room_id).add(draft))
-        event = row.event
+        event = await self._appender.recommended(row.event)
         # The state before it, without the event itself: the root of what would be added is in no table.
         room = await self._heads.get(room_id)
         shown = await self._stripped.rows(room.number, room.state_root, draft.sender)

@@ -11,7 +11,8 @@ from homeserver.core.event import Event
 from homeserver.core.ids import EventId
 from homeserver.rooms.append import sentence
 from homeserver.rooms.gaps import Filling
-from homeserver.rooms.placing import GivenState, Placed, Placer, Unplaceable
+from homeserver.rooms.missing import Unplaceable
+from homeserver.rooms.placing import GivenState, Placed, Placer
 from storage.rows import EventRow
 
 
@@ -70,6 +71,7 @@ def place_events(placer: Placer, events: Sequence[Event]) -> Batch:
     """Place events, as far as what they follow is here."""
     batch = Batch()
     placer.prefetch(events)
+    _want_signatures(placer, events)
     for event in events:
         try:
             batch.placed.append(placer.add(event))
@@ -84,6 +86,8 @@ def place_filling(placer: Placer, filling: Filling, *, is_history: bool = False)
     batch = Batch()
     claimed = [event_id for step in filling.steps for event_id in step.claim or ()]
     placer.prefetch([*filling.outliers, *(step.event for step in filling.steps)], claimed)
+    if not is_history:
+        _want_signatures(placer, [step.event for step in filling.steps])
     for event in filling.outliers:
         try:
             placer.add_outlier(event)
@@ -100,3 +104,11 @@ def place_filling(placer: Placer, filling: Filling, *, is_history: bool = False)
             batch.unplaced.append(gap)
     batch.given = list(placer.given.values())
     return batch
+
+
+def _want_signatures(placer: Placer, events: Sequence[Event]) -> None:
+    """Have the room's policy server asked, at once, for those of the events that are new and not signed by it."""
+    room, recommending = placer.room, placer.room.plan.recommending
+    if room.policy is not None and recommending is not None:
+        found = placer.find(event.event_id for event in events)
+        recommending.want(room, [event for event in events if found[event.event_id] is None])

@@ -16,28 +16,20 @@ from homeserver.core.auth.selection import needed_auth_keys_of
 from homeserver.core.auth.state import CREATE, POWER_LEVELS
 from homeserver.core.event import Event
 from homeserver.core.ids import EventId
+from homeserver.core.policy import POLICY, policy_server_of
 from homeserver.core.redaction import redacted, takes_effect
 from homeserver.core.state_res import rank_above
 from homeserver.core.state_trie import EMPTY_ROOT, Load, MissingNode, NodeId
 from homeserver.rooms import judge_remote, state_changes
 from homeserver.rooms.judge_remote import Verdict
-from homeserver.rooms.plan import MissingEvents, MissingNodes, MissingPositions, MissingResolution, RoomPlan
+from homeserver.rooms.missing import MissingEvents, MissingNodes, MissingPositions, MissingResolution, Unplaceable
+from homeserver.rooms.plan import RoomPlan
 from homeserver.rooms.resolutions import Overlay
 from homeserver.rooms.room import AuthSet
 from homeserver.rooms.state import StateKey
 from storage.rows import EventRow, RoomChanges, Status
 
 T = TypeVar("T")
-
-
-class Unplaceable(Exception):
-    """What the event follows or leans on is not here. `prev`: also events whose state we do not know."""
-
-    def __init__(self, event: Event, prev: Sequence[EventId], auth: Sequence[EventId]) -> None:
-        super().__init__(f"{event.event_id} follows {len(prev)} and leans on {len(auth)} events that are not here")
-        self.event = event
-        self.prev = prev
-        self.auth = auth
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +89,8 @@ class Placer:
         verdict = self._judged(event, auth, rows, root, is_history=is_history)
         if known is not None:
             return self._give_state(known, root, verdict)
+        if self.room.policy is not None and verdict.is_accepted and not is_history:
+            event, verdict = self._recommended(event)
         redaction = self._early_redaction(event)
         if redaction is not None:
             event = redacted(event)
@@ -291,6 +285,14 @@ class Placer:
             raise MissingPositions(missing)
         return found
 
+    def _recommended(self, event: Event) -> tuple[Event, Verdict]:
+        recommending, objection = self.room.plan.recommending, None
+        if recommending is not None:
+            event, objection = recommending.judge(self.room, event)
+        if objection is None:
+            return event, judge_remote.ACCEPTED
+        return event, Verdict(Status.SOFT_FAILED, judge_remote.POLICY_SERVER, objection)
+
     # Redactions that came before what they redact.
 
     def _early_redaction(self, event: Event) -> EventRow | None:
@@ -374,6 +376,9 @@ class Placer:
             row.members, row.room_root = change.members, now
             room.summary, room.state_root = change.summary, now
             room.changed.update(change.events)
+            if POLICY in change.events:
+                policy = change.events[POLICY]
+                room.policy = None if policy is None else policy_server_of(policy.event)
         room.extremities = extremities
         room.depth = max(each.event.depth for each in extremities)
 

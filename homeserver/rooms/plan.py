@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from homeserver.core import hashes, state_trie
 from homeserver.core.auth import PowerLevels, check, needed_auth_keys
@@ -19,6 +19,7 @@ from homeserver.core.auth.state import CREATE, POWER_LEVELS
 from homeserver.core.draft import Draft, build
 from homeserver.core.event import Event
 from homeserver.core.ids import EventId, RoomId
+from homeserver.core.policy import POLICY, policy_server_of
 from homeserver.core.redaction import redacted, takes_effect
 from homeserver.core.relations import THREAD, relation_of
 from homeserver.core.room_rules import RoomRules
@@ -28,7 +29,8 @@ from homeserver.core.state_trie import MissingNode, NodeId
 from homeserver.core.unpadded_base64 import encode_base64
 from homeserver.rooms import summaries
 from homeserver.rooms.event_cache import EventCache
-from homeserver.rooms.resolutions import Overlay, Resolutions, no_resolutions
+from homeserver.rooms.missing import MissingEvents, MissingRoom, MissingState
+from homeserver.rooms.resolutions import Resolutions, no_resolutions
 from homeserver.rooms.room import MOST_WAITING_REDACTIONS, AuthSet, Room
 from homeserver.rooms.state import StateKey, StateStore
 from storage.rows import AppliedRedaction, EventRow, MemberChange, NewRoom, RoomChanges, RoomHead, RoomSummary
@@ -41,64 +43,26 @@ _JUDGED_ONE_BY_ONE: Final = frozenset(
 )
 
 
-class Missing(Exception):
-    """Something that a plan needs is not in memory."""
+class Recommending(Protocol):
+    """What policy servers say to events; see homeserver.rooms.recommended."""
 
+    def row_of(self, room: RoomPlan, draft: Draft, event: Event) -> EventRow | None:
+        """The place of what the room's policy server signed for this draft; None where nobody need be asked.
 
-class MissingRoom(Missing):
-    """The head of a room."""
+        Raises MissingSignatures.
+        """
+        ...
 
-    def __init__(self, room_id: str) -> None:
-        super().__init__(f"the head of {room_id} is not loaded")
-        self.room_id = room_id
+    def judge(self, room: RoomPlan, event: Event) -> tuple[Event, str | None]:
+        """An event of another server, with the signature, and what the policy server has against it.
 
+        Raises MissingSignatures; or Unplaceable where nobody is to be asked now.
+        """
+        ...
 
-class MissingState(Missing):
-    """State events of a room, or the ways to them."""
-
-    def __init__(self, room: Room, keys: Sequence[StateKey]) -> None:
-        super().__init__(f"state of {room.room_id} is not loaded")
-        self.room = room
-        self.keys = keys
-
-
-class MissingEvents(Missing):
-    """Events, by their ids. Those that we do not have are then in `Inputs.absent`."""
-
-    def __init__(self, event_ids: Sequence[str]) -> None:
-        super().__init__("events are not loaded")
-        self.event_ids = event_ids
-
-
-class MissingPositions(Missing):
-    """Events, by their positions. We have all of them."""
-
-    def __init__(self, positions: Sequence[int]) -> None:
-        super().__init__("events are not loaded")
-        self.positions = positions
-
-
-class MissingNodes(Missing):
-    """Nodes of state tries."""
-
-    def __init__(self, room: int, nodes: set[NodeId]) -> None:
-        super().__init__("nodes of the state are not loaded")
-        self.room = room
-        self.nodes = nodes
-
-
-class MissingResolution(Missing):
-    """The state after several events that follow different pasts.
-
-    `overlay` has what is not in the database yet.
-    """
-
-    def __init__(self, room: Room, after: frozenset[str], roots: Sequence[NodeId], overlay: Overlay) -> None:
-        super().__init__(f"the state of {room.room_id} is not resolved")
-        self.room = room
-        self.after = after
-        self.roots = roots
-        self.overlay = overlay
+    def want(self, room: RoomPlan, events: Sequence[Event]) -> None:
+        """Have the policy server asked for all of these events at once. Raises MissingSignatures."""
+        ...
 
 
 @dataclass(slots=True)
@@ -124,6 +88,8 @@ class Plan:
     rows: list[EventRow] = field(default_factory=list)
     rooms: dict[str, RoomPlan] = field(default_factory=dict)
     next_history_position: int = -1
+    recommending: Recommending | None = None
+    """What policy servers said; None for what is only looked at, for which they are not asked."""
 
     def room(self, room_id: str) -> RoomPlan:
         """A room with the events that this plan has added so far."""
@@ -188,6 +154,7 @@ class RoomPlan:
         "is_new",
         "nodes",
         "plan",
+        "policy",
         "room",
         "rows",
         "state_root",
@@ -208,6 +175,7 @@ class RoomPlan:
         self.nodes: dict[NodeId, bytes] = {}
         self.rows: list[EventRow] = []
         self.waiting_redactions = room.waiting_redactions
+        self.policy = room.policy
 
     def state(self, type: str, state_key: str = "") -> EventRow | None:
         """The current state event at a key; None if there is none."""
@@ -274,6 +242,11 @@ class RoomPlan:
             check(event, auth.state)
             if event.type not in _JUDGED_ONE_BY_ONE and len(auth.allowed_types) < MOST_ALLOWED_TYPES:
                 auth.allowed_types.add(event.type)
+        if self.policy is not None and plan.recommending is not None:
+            row = plan.recommending.row_of(self, draft, event)
+            if row is not None:
+                row.device, row.txn_path = device, txn_path
+                return row
         return self.place(event, auth, device, txn_path)
 
     def place(self, event: Event, auth: AuthSet, device: int | None = None, txn_path: str | None = None) -> EventRow:
@@ -309,6 +282,7 @@ class RoomPlan:
         room = self.room
         room.extremities, room.depth, room.summary = self.extremities, self.depth, self.summary
         room.waiting_redactions = self.waiting_redactions
+        room.policy = self.policy
         for row in self.rows:
             room.uncommitted[row.event.event_id] = row
             if not row.is_history:
@@ -323,6 +297,8 @@ class RoomPlan:
         for row in self.rows:
             if row.room_root is not None:
                 room.changed_state(row.position, row.room_root)
+            if row.members and room.policy_users is not None:
+                room.policy_users.follow(row.members)
             for change in row.members:
                 if change.is_local:
                     if change.membership == "join":
@@ -367,6 +343,8 @@ class RoomPlan:
             row.members = (MemberChange(event.state_key, membership, row.position, is_local),)
             was = (before and before.event.membership) or "leave"
             self.summary = summaries.with_membership(self.summary, was, membership)
+        elif event.key == POLICY:
+            self.policy = policy_server_of(event)
 
     def _update_root(self, row: EventRow, changes: RoomChanges) -> None:
         state = self.plan.inputs.state
@@ -429,6 +407,8 @@ class RoomPlan:
         changes.redaction = AppliedRedaction(target.position, left, None if relation is None else relation.event_id)
         if summaries.is_shown(left) and self.state(*left.key) is target:
             self.summary = summaries.with_event(self.summary, left)
+        if left.key == POLICY and self.state(*POLICY) is target:
+            self.policy = policy_server_of(left)
 
 
 def _reference_hashes(rows: Iterable[EventRow]) -> dict[EventId, str]:

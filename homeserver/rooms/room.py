@@ -7,15 +7,17 @@ appender changes it, by taking over a finished `RoomPlan`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from homeserver.core.auth import PowerLevels
 from homeserver.core.auth.state import CREATE, POWER_LEVELS
 from homeserver.core.event import Event
 from homeserver.core.ids import EventId, RoomId, ServerName
+from homeserver.core.policy import PolicyServer
 from homeserver.core.room_rules import RoomRules
 from homeserver.core.state_trie import EMPTY_ROOT, NodeId
 from homeserver.rooms.state import StateKey
-from storage.rows import EventRow, RoomSummary
+from storage.rows import EventRow, MemberChange, RoomSummary
 
 MOST_KNOWN = 5_000
 """State events remembered beside those that every decision needs."""
@@ -38,6 +40,23 @@ class AuthSet:
         """Types of message events that the rules let this sender send."""
 
 
+@dataclass(slots=True)
+class PolicyUsers:
+    """The users of a policy server who are in the room."""
+
+    server: str
+    joined: set[str]
+
+    def follow(self, changes: Iterable[MemberChange]) -> None:
+        """Take account of changes in the room."""
+        for change in changes:
+            if change.user_id.partition(":")[2] == self.server:
+                if change.membership == "join":
+                    self.joined.add(change.user_id)
+                else:
+                    self.joined.discard(change.user_id)
+
+
 class Room:
     """One room that somebody uses.
 
@@ -53,6 +72,8 @@ class Room:
         "loaded_at",
         "local_joined",
         "number",
+        "policy",
+        "policy_users",
         "position",
         "queued",
         "recent_roots",
@@ -81,6 +102,10 @@ class Room:
         """The users of this server who are in the room."""
         self.known: dict[StateKey, EventRow | None] = {}
         """Current state events that were looked at; None where the state is known to have none."""
+        self.policy: PolicyServer | None = None
+        """What m.room.policy names. It counts only where somebody of that server is in the room."""
+        self.policy_users: PolicyUsers | None = None
+        """None until somebody asks."""
         self.auth_sets: dict[str, AuthSet] = {}
         self.loaded_at = 0
         """Where the log stood when the head was loaded."""

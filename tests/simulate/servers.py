@@ -22,9 +22,10 @@ from homeserver.rooms.append import Script
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.gaps import GapFiller, PeerFailed, Peers
 from homeserver.rooms.incoming import RoomOfEvents, read_pdu
+from homeserver.rooms.missing import Missing, MissingEvents, MissingResolution
 from homeserver.rooms.outcomes import Batch, place_events, place_filling
 from homeserver.rooms.placing import Placer
-from homeserver.rooms.plan import Inputs, Missing, MissingEvents, MissingResolution, Plan, RoomPlan
+from homeserver.rooms.plan import Inputs, Plan, RoomPlan
 from homeserver.rooms.room import Room
 from homeserver.rooms.state import StateKey, StateStore
 from homeserver.runtime.ring import Ring

@@ -18,6 +18,7 @@ from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.heads import Heads
 from homeserver.rooms.membership import MembershipChanges
 from homeserver.rooms.memberships import Memberships
+from homeserver.rooms.policy_servers import NoPolicyServers
 from homeserver.rooms.send import Sending
 from homeserver.rooms.state import StateStore
 from homeserver.rooms.stripped import StrippedStates
@@ -90,6 +91,7 @@ class House:
             self.ring,
             Signer(SERVER, KEY),
             self.clock,
+            NoPolicyServers(),
         )
         self.faces = Faces()
         self.doors = Doors()
