@@ -52,7 +52,7 @@ async def query_keys(keys: Keys, who: Requester, body: QueryBody) -> JsonObject:
 
 
 @endpoint("POST", "/_matrix/client/v3/keys/claim", access=USER_OR_GUEST, limit=KEYS, body_limit_bytes=MAX_QUERY_BYTES)
-async def claim_keys(keys: Keys, who: Requester, body: ClaimBody) -> JsonObject:
+async def claim_keys(keys: Keys, who: Requester, body: ClaimBody) -> dict[str, object]:
     """Take one-time keys."""
     return await keys.claims.claim(body.one_time_keys, _timeout_ms(body.timeout))
 

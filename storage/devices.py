@@ -76,6 +76,16 @@ def of_users(tx: Cursor, user_ids: Sequence[str]) -> list[tuple[str, str, int]]:
     return tx.fetchall()
 
 
+def numbers(tx: Cursor, names: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """The numbers of some devices, by user id and device id."""
+    tx.execute(
+        "SELECT user_id, device_id, device FROM devices"
+        " JOIN unnest(%s::text[], %s::text[]) AS wanted (user_id, device_id) USING (user_id, device_id)",
+        ([user_id for user_id, _ in names], [device_id for _, device_id in names]),
+    )
+    return {(user_id, device_id): device for user_id, device_id, device in tx.fetchall()}
+
+
 def rename(tx: Cursor, user_id: str, device_id: str, display_name: str | None) -> bool:
     """Change a device's display name; False if there is no such device."""
     tx.execute(

@@ -1,18 +1,22 @@
 """One-time keys and fallback keys of local devices. Owns the tables one_time_keys and fallback_keys.
 
-A key that was claimed stays for a while, so that an upload that is repeated cannot bring it back.
+One-time keys are kept as they came: a row for each upload, and in it how many of its keys were given out. Who gives
+them out is `homeserver.encryption.stock`. Keys that were given out stay for a while, so that an upload that is
+repeated cannot bring them back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
+import msgspec
 from psycopg2.extensions import cursor as Cursor
 
-CLAIMED_KEPT: Final = 200
-"""Claimed keys of a device that are remembered."""
+from storage.statements import Statements
+
+_KEYS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,24 @@ class OneTimeKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class KeyBatch:
+    """One-time keys of one algorithm that came together, by id, in order; the first `given` of them are given out."""
+
+    number: int
+    algorithm: str
+    keys: Mapping[str, msgspec.Raw]
+    given: int = 0
+
+
+class Given(NamedTuple):
+    """How many keys of an upload are given out now."""
+
+    device: int
+    number: int
+    given: int
+
+
+class Claim(NamedTuple):
     """Which key is wanted: one of an algorithm, of a device."""
 
     user_id: str
@@ -56,79 +77,78 @@ class KeyChanged(Exception):
         self.key = key
 
 
-def lock(tx: Cursor, device: int) -> bool:
-    """Keep others from changing the keys of a device until the transaction ends; False if there is no such device."""
-    tx.execute("SELECT FROM devices WHERE device = %s FOR NO KEY UPDATE", (device,))
-    return tx.fetchone() is not None
-
-
-def missing(tx: Cursor, device: int, keys: Sequence[OneTimeKey]) -> list[OneTimeKey]:
-    """Those of the keys that were not uploaded before. Raises KeyChanged where another one waits under the same id."""
-    tx.execute(
-        "SELECT held.algorithm, held.key_id, held.is_claimed, held.json FROM one_time_keys AS held"
-        " JOIN unnest(%s::text[], %s::text[]) AS given (algorithm, key_id) USING (algorithm, key_id)"
-        " WHERE held.device = %s",
-        ([key.algorithm for key in keys], [key.key_id for key in keys], device),
-    )
-    held = {(algorithm, key_id): (is_claimed, bytes(json)) for algorithm, key_id, is_claimed, json in tx.fetchall()}
-    new = []
+def batches(after: int, keys: Iterable[OneTimeKey]) -> list[KeyBatch]:
+    """New keys as they are kept: one batch for each algorithm, with numbers that come after one."""
+    by_algorithm: dict[str, dict[str, msgspec.Raw]] = {}
     for key in keys:
-        is_claimed, json = held.get((key.algorithm, key.key_id), (True, b""))
-        if json == key.json:
-            continue
-        if not is_claimed:
-            raise KeyChanged(key)
-        new.append(key)
-    return new
+        by_algorithm.setdefault(key.algorithm, {})[key.key_id] = msgspec.Raw(key.json)
+    return [KeyBatch(after + number, *each) for number, each in enumerate(by_algorithm.items(), 1)]
 
 
-def put(tx: Cursor, device: int, keys: Sequence[OneTimeKey]) -> None:
-    """Keep keys which `missing` has found to be new, and forget the oldest of those claimed."""
+def insert(tx: Statements, device: int, batches: Iterable[KeyBatch]) -> None:
+    """Keep keys that are new, unless the device was deleted meanwhile."""
+    for batch in batches:
+        tx.execute(
+            "INSERT INTO one_time_keys (device, number, algorithm, size, json)"
+            " SELECT device, %s, %s, %s, %s FROM devices WHERE device = %s",
+            (batch.number, batch.algorithm, len(batch.keys), msgspec.json.encode(batch.keys).decode(), device),
+        )
+
+
+def forget(tx: Statements, device: int, numbers: Sequence[int]) -> None:
+    """Forget uploads of which all keys are given out."""
+    tx.execute("DELETE FROM one_time_keys WHERE device = %s AND number = ANY(%s)", (device, list(numbers)))
+
+
+def give(tx: Statements, given: Sequence[Given]) -> None:
+    """Note which keys are given out; each upload once."""
     tx.execute(
-        "INSERT INTO one_time_keys (device, algorithm, key_id, json)"
-        " SELECT %s, algorithm, key_id, convert_to(json, 'UTF8')"
-        " FROM unnest(%s::text[], %s::text[], %s::text[]) AS key (algorithm, key_id, json)"
-        " ON CONFLICT (device, algorithm, key_id) DO UPDATE SET json = excluded.json, number = DEFAULT,"
-        " is_claimed = false",
-        (
-            device,
-            [key.algorithm for key in keys],
-            [key.key_id for key in keys],
-            [key.json.decode() for key in keys],
-        ),
-    )
-    tx.execute(
-        "DELETE FROM one_time_keys WHERE device = %s AND is_claimed AND number <= (SELECT number FROM one_time_keys"
-        " WHERE device = %s AND is_claimed ORDER BY number DESC OFFSET %s LIMIT 1)",
-        (device, device, CLAIMED_KEPT),
+        "UPDATE one_time_keys AS held SET given = now.given"
+        " FROM unnest(%s::bigint[], %s::bigint[], %s::integer[]) AS now (device, number, given)"
+        " WHERE held.device = now.device AND held.number = now.number",
+        ([each.device for each in given], [each.number for each in given], [each.given for each in given]),
     )
 
 
-def put_fallback(tx: Cursor, device: int, keys: Sequence[OneTimeKey]) -> None:
-    """Replace the fallback keys of some algorithms; one that is the same as before stays used if it was."""
+def of_devices(tx: Cursor, devices: Sequence[int]) -> dict[int, list[KeyBatch]]:
+    """All that is kept of some devices, in the order of upload."""
+    found: dict[int, list[KeyBatch]] = {device: [] for device in devices}
     tx.execute(
-        "INSERT INTO fallback_keys (device, algorithm, key_id, json)"
-        " SELECT %s, algorithm, key_id, convert_to(json, 'UTF8')"
-        " FROM unnest(%s::text[], %s::text[], %s::text[]) AS key (algorithm, key_id, json)"
-        " ON CONFLICT (device, algorithm) DO UPDATE SET key_id = excluded.key_id, json = excluded.json,"
-        " is_used = false WHERE fallback_keys.json <> excluded.json",
-        (
-            device,
-            [key.algorithm for key in keys],
-            [key.key_id for key in keys],
-            [key.json.decode() for key in keys],
-        ),
+        "SELECT device, number, algorithm, json, given FROM one_time_keys WHERE device = ANY(%s)"
+        " ORDER BY device, number",
+        (list(devices),),
     )
+    for device, number, algorithm, json, given in tx.fetchall():
+        found[device].append(KeyBatch(number, algorithm, _KEYS.decode(json.encode()), given))
+    return found
 
 
 def counts(tx: Cursor, device: int) -> dict[str, int]:
-    """How many unclaimed keys a device has, by algorithm."""
+    """How many keys a device has that are not given out, by algorithm."""
     tx.execute(
-        "SELECT algorithm, count(*) FROM one_time_keys WHERE device = %s AND NOT is_claimed"
+        "SELECT algorithm, sum(size - given) FROM one_time_keys WHERE device = %s AND given < size"
         " GROUP BY algorithm ORDER BY algorithm",
         (device,),
     )
-    return dict(tx.fetchall())
+    return {algorithm: int(left) for algorithm, left in tx.fetchall()}
+
+
+def put_fallback(tx: Statements, device: int, keys: Sequence[OneTimeKey]) -> None:
+    """Replace the fallback keys of some algorithms; one that is the same as before stays used if it was."""
+    tx.execute(
+        "INSERT INTO fallback_keys (device, algorithm, key_id, json)"
+        " SELECT devices.device, algorithm, key_id, convert_to(json, 'UTF8')"
+        " FROM unnest(%s::text[], %s::text[], %s::text[]) AS key (algorithm, key_id, json)"
+        " JOIN devices ON devices.device = %s"
+        " ON CONFLICT (device, algorithm) DO UPDATE SET key_id = excluded.key_id, json = excluded.json,"
+        " is_used = false WHERE fallback_keys.json <> excluded.json",
+        (
+            [key.algorithm for key in keys],
+            [key.key_id for key in keys],
+            [key.json.decode() for key in keys],
+            device,
+        ),
+    )
 
 
 def unused_fallback_algorithms(tx: Cursor, device: int) -> list[str]:
@@ -137,49 +157,8 @@ def unused_fallback_algorithms(tx: Cursor, device: int) -> list[str]:
     return [algorithm for (algorithm,) in tx.fetchall()]
 
 
-def claim(tx: Cursor, claims: Sequence[Claim]) -> list[Claimed]:
-    """Give out a key for each claim that can be met, the oldest first; each key once."""
-    devices = _devices_of(tx, claims)
-    wanted = [
-        (devices[each.user_id, each.device_id], each) for each in claims if (each.user_id, each.device_id) in devices
-    ]
-    if not wanted:
-        return []
-    found = _claim_one_time(tx, wanted)
-    met = {(each.device, each.claim.algorithm) for each in found}
-    rest = [(device, each) for device, each in wanted if (device, each.algorithm) not in met]
-    return found + _claim_fallback(tx, rest) if rest else found
-
-
-def _devices_of(tx: Cursor, claims: Sequence[Claim]) -> dict[tuple[str, str], int]:
-    tx.execute(
-        "SELECT user_id, device_id, device FROM devices"
-        " JOIN unnest(%s::text[], %s::text[]) AS wanted (user_id, device_id) USING (user_id, device_id)",
-        ([each.user_id for each in claims], [each.device_id for each in claims]),
-    )
-    return {(user_id, device_id): device for user_id, device_id, device in tx.fetchall()}
-
-
-def _claim_one_time(tx: Cursor, wanted: Sequence[tuple[int, Claim]]) -> list[Claimed]:
-    # What somebody else is about to take is passed over: nobody waits for anybody, and no key is taken twice.
-    tx.execute(
-        "WITH taken AS (SELECT key.* FROM unnest(%s::bigint[], %s::text[]) AS wanted (device, algorithm)"
-        " CROSS JOIN LATERAL (SELECT device, algorithm, key_id FROM one_time_keys"
-        " WHERE device = wanted.device AND algorithm = wanted.algorithm AND NOT is_claimed"
-        " ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED) AS key)"
-        " UPDATE one_time_keys AS key SET is_claimed = true FROM taken WHERE key.device = taken.device"
-        " AND key.algorithm = taken.algorithm AND key.key_id = taken.key_id"
-        " RETURNING key.device, key.algorithm, key.key_id, key.json",
-        ([device for device, _ in wanted], [each.algorithm for _, each in wanted]),
-    )
-    claims = {(device, each.algorithm): each for device, each in wanted}
-    return [
-        Claimed(claims[device, algorithm], device, OneTimeKey(algorithm, key_id, bytes(json)))
-        for device, algorithm, key_id, json in tx.fetchall()
-    ]
-
-
-def _claim_fallback(tx: Cursor, wanted: Sequence[tuple[int, Claim]]) -> list[Claimed]:
+def claim_fallback(tx: Cursor, wanted: Sequence[tuple[int, Claim]]) -> list[Claimed]:
+    """Give out the fallback keys of devices whose one-time keys are used up, as far as there are any."""
     tx.execute(
         "SELECT device, algorithm, key_id, json, is_used FROM fallback_keys"
         " JOIN unnest(%s::bigint[], %s::text[]) AS wanted (device, algorithm) USING (device, algorithm)",

@@ -383,16 +383,17 @@ CREATE TABLE device_keys (                   -- identity keys of local devices
     json    bytea  NOT NULL                  -- as uploaded, without unsigned, with signatures of its own user only
 );
 
-CREATE TABLE one_time_keys (
-    device      bigint  NOT NULL REFERENCES devices ON DELETE CASCADE,
-    algorithm   text    NOT NULL,
-    key_id      text    NOT NULL,
-    number      bigint  GENERATED ALWAYS AS IDENTITY, -- the order of upload
-    is_claimed  boolean NOT NULL DEFAULT false, -- kept for a while: a repeated upload must not bring it back
-    json        bytea   NOT NULL,            -- the key as it is given out: an object, or a string
-    PRIMARY KEY (device, algorithm, key_id)
-);
-CREATE INDEX one_time_keys_order ON one_time_keys (device, algorithm, number) WHERE NOT is_claimed;
+CREATE TABLE one_time_keys (                 -- a row for the keys of one algorithm in one upload
+    device     bigint  NOT NULL REFERENCES devices ON DELETE CASCADE,
+    number     bigint  NOT NULL,             -- the order of upload
+    algorithm  text    NOT NULL,
+    size       integer NOT NULL,             -- how many keys these are
+    given      integer NOT NULL DEFAULT 0,   -- how many were given out, from the first on; all stay for a while:
+                                             -- a repeated upload must not bring them back
+    json       text    NOT NULL,             -- the keys by their ids, each as it is given out: an object, or a string
+    PRIMARY KEY (device, number)
+) WITH (fillfactor = 80);
+ALTER TABLE one_time_keys ALTER COLUMN json SET STORAGE EXTERNAL;
 
 CREATE TABLE fallback_keys (                 -- given out when the one-time keys of their algorithm are used up
     device     bigint  NOT NULL REFERENCES devices ON DELETE CASCADE,

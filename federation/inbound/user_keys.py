@@ -38,7 +38,7 @@ async def query_keys(keys: KeysForServers, who: ServerName, body: Query) -> Json
 
 
 @endpoint("POST", "/_matrix/federation/v1/user/keys/claim", access=SERVER)
-async def claim_keys(keys: KeysForServers, who: ServerName, body: Claim) -> JsonObject:
+async def claim_keys(keys: KeysForServers, who: ServerName, body: Claim) -> dict[str, object]:
     """One-time keys, each given out once. Specification: server-server API, POST /user/keys/claim."""
     return await keys.claim(body.one_time_keys)
 

@@ -10,13 +10,15 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from homeserver.core.canonical_json import JsonObject
 from homeserver.core.ids import ServerName
+from homeserver.encryption.device_numbers import DeviceNumbers
 from homeserver.encryption.remote import RemoteKeys, RemoteKeysFailed
 from homeserver.encryption.servers import by_server, failure
+from homeserver.encryption.stock import OneTimeKeyStock
 from homeserver.runtime.log import Writer
 from storage import one_time_keys as one_time_key_table
 from storage.database import Database
-from storage.one_time_keys import Claim, Claimed
-from storage.rows import KeyCountsRow
+from storage.one_time_keys import Claim, Given
+from storage.rows import Entry, KeyCountsRow
 
 log = structlog.get_logger("homeserver.encryption")
 
@@ -27,16 +29,26 @@ Wanted = Mapping[str, Mapping[str, str]]
 class KeyClaims:
     """Gives one-time keys out."""
 
-    def __init__(self, database: Database, writer: Writer, remote: RemoteKeys, server_name: ServerName) -> None:
+    def __init__(
+        self,
+        database: Database,
+        writer: Writer,
+        stock: OneTimeKeyStock,
+        devices: DeviceNumbers,
+        remote: RemoteKeys,
+        server_name: ServerName,
+    ) -> None:
         self._database = database
         self._writer = writer
+        self._stock = stock
+        self._devices = devices
         self._remote = remote
         self._server_name = server_name
 
-    async def claim(self, wanted: Wanted, timeout_ms: int) -> JsonObject:
+    async def claim(self, wanted: Wanted, timeout_ms: int) -> dict[str, object]:
         """Keys of local and remote devices, and which servers failed."""
         local, elsewhere = by_server(wanted, self._server_name)
-        found: JsonObject = {}
+        found: dict[str, object] = {}
         failures: JsonObject = {}
 
         async def ask(server_name: str, users: Wanted) -> None:
@@ -55,7 +67,7 @@ class KeyClaims:
         await gatherResults(asked, consumeErrors=True)
         return {"one_time_keys": found, "failures": failures}
 
-    async def claim_local(self, wanted: Wanted) -> JsonObject:
+    async def claim_local(self, wanted: Wanted) -> dict[str, object]:
         """Keys of local devices: user id → device id → name → key. Also what other servers get."""
         claims = [
             Claim(user_id, device_id, algorithm)
@@ -64,20 +76,40 @@ class KeyClaims:
         ]
         if not claims:
             return {}
-        claimed = await self._database.write(one_time_key_table.claim, claims)
-        if claimed:
-            await self._writer.append(_news(claimed))
-        found: dict[str, JsonObject] = {}
-        for each in claimed:
-            keys = found.setdefault(each.claim.user_id, {})
-            keys[each.claim.device_id] = {each.key.name: msgspec.json.decode(each.key.json)}
+        numbers = await self._devices.of([(each.user_id, each.device_id) for each in claims])
+        held = await self._stock.load(numbers.values())
+        # From here to the writer of the log nothing is waited for: what one takes, nobody else does.
+        found: dict[str, dict[str, dict[str, msgspec.Raw]]] = {}
+        entries: list[Entry] = []
+        given: list[Given] = []
+        rest: list[tuple[int, Claim]] = []
+        for claim in claims:
+            user_id, device_id, algorithm = claim
+            device = numbers.get((user_id, device_id))
+            if device is None:
+                continue
+            taken = held[device].take(algorithm)
+            if taken is None:
+                rest.append((device, claim))
+                continue
+            found.setdefault(user_id, {})[device_id] = {taken.name: taken.json}
+            given.append(taken.given)
+            entries.append(KeyCountsRow(user_id, device))
+        if given:
+            await self._stock.give(entries, given, held)
+        if rest:
+            await self._claim_fallback(rest, found)
         return dict(found)
 
-
-def _news(claimed: Sequence[Claimed]) -> list[KeyCountsRow]:
-    """One entry for a device; it hears at once of the first use of its fallback key, which it should replace."""
-    urgent = {each.device: False for each in claimed}
-    for each in claimed:
-        urgent[each.device] |= each.is_first_use
-    users = {each.device: each.claim.user_id for each in claimed}
-    return [KeyCountsRow(users[device], device, is_urgent) for device, is_urgent in urgent.items()]
+    async def _claim_fallback(
+        self, rest: Sequence[tuple[int, Claim]], found: dict[str, dict[str, dict[str, msgspec.Raw]]]
+    ) -> None:
+        """For devices whose one-time keys are used up."""
+        claimed = await self._database.write(one_time_key_table.claim_fallback, rest)
+        # A device hears at once of the first use of its fallback key, which it should replace.
+        used = [KeyCountsRow(each.claim.user_id, each.device, True) for each in claimed if each.is_first_use]
+        if used:
+            await self._writer.append(used)
+        for each in claimed:
+            keys = found.setdefault(each.claim.user_id, {})
+            keys[each.claim.device_id] = {each.key.name: msgspec.Raw(each.key.json)}

@@ -12,8 +12,8 @@ from typing import Final
 import msgspec
 
 from homeserver.core.canonical_json import JsonObject, JsonValue
-from homeserver.encryption.refusals import refusing_bad_keys, refusing_changed_keys
-from homeserver.encryption.uploads import CheckedUpload, Upload, check_keys, keep_one_time_keys
+from homeserver.encryption.refusals import refusing_bad_keys
+from homeserver.encryption.uploads import MAX_ONE_TIME_KEYS, CheckedUpload, Upload, check_keys
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.log import Ring, Writer
 from homeserver.users.secret_tokens import new_device_id
@@ -22,6 +22,7 @@ from storage import cross_signing as cross_signing_table
 from storage import dehydrated_devices as dehydrated_table
 from storage import device_keys as device_key_table
 from storage import devices as device_table
+from storage import one_time_keys as one_time_key_table
 from storage import to_device as to_device_table
 from storage.database import Cursor, Database
 from storage.dehydrated_devices import Dehydrated
@@ -80,14 +81,15 @@ class DehydratedDevices:
         upload = Upload(new.device_keys, new.one_time_keys, new.fallback_keys)
         with refusing_bad_keys():
             before, checked = await self._database.read(_check, user_id, device_id, upload)
+        if len(checked.one_time_keys) > MAX_ONE_TIME_KEYS:
+            raise InvalidParam(f"A device may have at most {MAX_ONE_TIME_KEYS} one-time keys waiting.")
         keys = checked.device_keys
         if keys is None:
             raise MissingParam("A dehydrated device needs device_keys.")
         json = keys.json
-        with refusing_changed_keys():
-            device = await self._database.write(
-                _make, user_id, device_id, new.display_name, self._clock.now_ms(), before, checked
-            )
+        device = await self._database.write(
+            _make, user_id, device_id, new.display_name, self._clock.now_ms(), before, checked
+        )
 
         def change(tx: Statements) -> None:
             if before is not None:
@@ -147,7 +149,9 @@ def _make(
     if before is not None and before.device_id == device_id:
         device_table.delete(tx, [before.device])
     device, _ = device_table.put(tx, user_id, device_id, display_name, now_ms)
-    keep_one_time_keys(tx, device, checked)
+    one_time_key_table.insert(tx, device, one_time_key_table.batches(0, checked.one_time_keys))
+    if checked.fallback_keys:
+        one_time_key_table.put_fallback(tx, device, checked.fallback_keys)
     return device
 
 

@@ -38,7 +38,7 @@ class KeysForServers:
         """POST /_matrix/federation/v1/user/keys/query."""
         return await self._queries.query_for_server(device_keys)
 
-    async def claim(self, one_time_keys: Mapping[str, Mapping[str, str]]) -> JsonObject:
+    async def claim(self, one_time_keys: Mapping[str, Mapping[str, str]]) -> dict[str, object]:
         """POST /_matrix/federation/v1/user/keys/claim."""
         local, _ = by_server(one_time_keys, self._server_name)
         return {"one_time_keys": await self._claims.claim_local(local)}

@@ -26,7 +26,7 @@ class KeyCounts:
         self._database = database
         self._known: Lru[int, bytes] = Lru(MOST_DEVICES)
         self._loading: dict[int, list[_Reading]] = {}
-        ring.subscribe(self._published)
+        ring.subscribe(self._published, KeyCountsRow)
 
     def cached(self, device: int) -> bytes | None:
         """The members device_one_time_keys_count and device_unused_fallback_key_types, if they are in memory."""

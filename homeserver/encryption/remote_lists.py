@@ -71,7 +71,7 @@ class RemoteLists:
         """Newest stream_id that came while the list of a user was being read."""
         self._turns: Turns[str] = Turns()
         self._server_name = server_name
-        ring.subscribe(self._published)
+        ring.subscribe(self._published, EventRow)
 
     # Readers
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from homeserver.core.canonical_json import JsonObject, JsonValue
 from homeserver.core.device_keys import DeviceKeys, check_device_keys, check_one_time_key, parse_stored
 from homeserver.encryption.refusals import refusing_bad_keys, refusing_changed_keys
+from homeserver.encryption.stock import HeldKeys, OneTimeKeyStock
 from homeserver.runtime.log import Writer
 from homeserver.web.access import Requester
 from homeserver.web.errors import BadRequest, Forbidden, InvalidParam
@@ -17,7 +18,7 @@ from storage import device_keys as device_key_table
 from storage import one_time_keys as one_time_key_table
 from storage.database import Cursor, Database
 from storage.one_time_keys import OneTimeKey
-from storage.rows import DeviceListRow, KeyCountsRow
+from storage.rows import DeviceListRow, Entry, KeyCountsRow
 from storage.statements import Statements
 
 MAX_ONE_TIME_KEYS: Final = 1_000
@@ -45,34 +46,55 @@ class CheckedUpload:
 class KeyUploads:
     """Takes keys of devices. All is checked before anything is kept."""
 
-    def __init__(self, database: Database, writer: Writer) -> None:
+    def __init__(self, database: Database, writer: Writer, stock: OneTimeKeyStock) -> None:
         self._database = database
         self._writer = writer
+        self._stock = stock
 
     async def upload(self, who: Requester, upload: Upload) -> dict[str, int]:
         """Keep keys of the requester's device; how many unclaimed one-time keys it has then, by algorithm."""
         if who.device_id is None or not who.device_number:
             raise InvalidParam("Only a device can upload keys, and this access token belongs to none.")
+        user_id, device_id, device = who.user_id, who.device_id, who.device_number
+        if upload.device_keys is None and not upload.one_time_keys and not upload.fallback_keys:
+            held = self._stock.of(device)
+            return await self._database.read(one_time_key_table.counts, device) if held is None else held.counts()
+
+        def check(tx: Cursor) -> CheckedUpload:
+            return check_upload(tx, user_id, device_id, device, upload)
+
         # In a database thread: fifty signatures take some milliseconds.
         with refusing_bad_keys():
-            checked = await self._database.read(check_upload, who.user_id, who.device_id, who.device_number, upload)
-        device, keys = who.device_number, checked.device_keys
+            found, checked = await self._stock.load_beside([device], check)
+        assert checked is not None
+        await self._keep(who.user_id, who.device_id, found[device], checked)
+        return found[device].counts()
+
+    async def _keep(self, user_id: str, device_id: str, held: HeldKeys, checked: CheckedUpload) -> None:
+        """Write all that is new, in one transaction."""
+        device, keys, fallback = held.device, checked.device_keys, checked.fallback_keys
+        with refusing_changed_keys():
+            new = held.new_of(checked.one_time_keys)
+        if held.left + len(new) > MAX_ONE_TIME_KEYS:
+            raise InvalidParam(f"A device may have at most {MAX_ONE_TIME_KEYS} one-time keys waiting.")
+        entries: list[Entry] = []
+        statements: list[Callable[[Statements], object]] = []
         if keys is not None:
             json = keys.json
-            user_id, device_id = who.user_id, who.device_id
-
-            def change(tx: Statements) -> None:
-                device_key_table.put(tx, device, json)
-                # What was signed before is not what is there now.
-                cross_signing_table.delete_signatures_on(tx, user_id, [device_id])
-
-            await self._writer.append([DeviceListRow(user_id, device_id)], also=[change])
-        if not checked.one_time_keys and not checked.fallback_keys:
-            return await self._database.read(one_time_key_table.counts, device)
-        with refusing_changed_keys():
-            counts = await self._database.write(keep_one_time_keys, device, checked)
-        await self._writer.append([KeyCountsRow(who.user_id, device)])
-        return counts
+            entries.append(DeviceListRow(user_id, device_id))
+            statements.append(lambda tx: device_key_table.put(tx, device, json))
+            # What was signed before is not what is there now.
+            statements.append(lambda tx: cross_signing_table.delete_signatures_on(tx, user_id, [device_id]))
+        if fallback:
+            statements.append(lambda tx: one_time_key_table.put_fallback(tx, device, fallback))
+        if new:
+            entry, write = self._stock.add(user_id, held, new)
+            entries.append(entry)
+            statements.append(write)
+        elif fallback:
+            entries.append(KeyCountsRow(user_id, device))
+        if entries:
+            await self._writer.append(entries, also=statements)
 
 
 def check_upload(tx: Cursor, user_id: str, device_id: str, device: int, upload: Upload) -> CheckedUpload:
@@ -102,22 +124,6 @@ def check_keys(tx: Cursor, user_id: str, device_id: str, known: DeviceKeys | Non
     if len({key.algorithm for key in fallback}) < len(fallback):
         raise InvalidParam("There can be one fallback key for each algorithm only.")
     return CheckedUpload(fresh, one_time, fallback)
-
-
-def keep_one_time_keys(tx: Cursor, device: int, checked: CheckedUpload) -> dict[str, int]:
-    """Write one-time keys and fallback keys; the counts after that."""
-    if not one_time_key_table.lock(tx, device):
-        return {}
-    if checked.one_time_keys:
-        new = one_time_key_table.missing(tx, device, checked.one_time_keys)
-        held = one_time_key_table.counts(tx, device)
-        if sum(held.values()) + len(new) > MAX_ONE_TIME_KEYS:
-            raise InvalidParam(f"A device may have at most {MAX_ONE_TIME_KEYS} one-time keys waiting.")
-        if new:
-            one_time_key_table.put(tx, device, new)
-    if checked.fallback_keys:
-        one_time_key_table.put_fallback(tx, device, checked.fallback_keys)
-    return one_time_key_table.counts(tx, device)
 
 
 def _refuse_other_identity(known: DeviceKeys, fresh: DeviceKeys) -> None:

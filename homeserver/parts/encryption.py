@@ -8,6 +8,7 @@ from homeserver.encryption.backups import Backups
 from homeserver.encryption.claims import KeyClaims
 from homeserver.encryption.cross_signing import CrossSigning
 from homeserver.encryption.dehydrated import DehydratedDevices
+from homeserver.encryption.device_numbers import DeviceNumbers
 from homeserver.encryption.for_servers import KeysForServers
 from homeserver.encryption.key_counts import KeyCounts
 from homeserver.encryption.keys import Keys
@@ -16,6 +17,7 @@ from homeserver.encryption.remote import RemoteKeys
 from homeserver.encryption.remote_lists import RemoteLists
 from homeserver.encryption.rendezvous import Rendezvous
 from homeserver.encryption.signatures import SignatureUploads
+from homeserver.encryption.stock import OneTimeKeyStock
 from homeserver.encryption.uploads import KeyUploads
 from homeserver.parts.accounting import Accounting
 from homeserver.parts.foundations import Foundations
@@ -45,9 +47,10 @@ def make_encryption(base: Foundations, users: Accounting, remote: RemoteKeys) ->
     database, writer = base.database, base.writer
     lists = RemoteLists(database, writer, base.ring, remote, base.tasks, base.clock, base.server_name)
     queries = KeyQueries(database, remote, lists, base.server_name)
-    claims = KeyClaims(database, writer, remote, base.server_name)
+    stock = OneTimeKeyStock(database, writer, base.ring)
+    claims = KeyClaims(database, writer, stock, DeviceNumbers(database, base.ring), remote, base.server_name)
     return Encryption(
-        keys=Keys(KeyUploads(database, writer), queries, claims),
+        keys=Keys(KeyUploads(database, writer, stock), queries, claims),
         for_servers=KeysForServers(database, queries, claims, base.server_name),
         received_messages=ReceivedMessages(database, writer, base.clock),
         cross_signing=CrossSigning(database, writer, users.credentials),

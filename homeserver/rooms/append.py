@@ -85,7 +85,7 @@ class Appender:
         self._policies = policies
         self._resolver = Resolver(database, state, events)
         self._inputs = Inputs(signer, state, events, heads.cached)
-        ring.subscribe(self._published)
+        ring.subscribe(self._published, EventRow)
         writer.on_failure(self._failed)
 
     async def add(

@@ -96,7 +96,7 @@ class MemberLists:
         self._state = state
         self._events = events
         self._lists: Lru[int, MemberList] = Lru(MOST_BYTES, lambda _room, members: members.size_bytes)
-        ring.subscribe(self._published)
+        ring.subscribe(self._published, EventRow)
 
     async def of(self, room: int, root: NodeId) -> MemberList:
         """The members in this state of a room."""

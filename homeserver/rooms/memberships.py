@@ -76,7 +76,7 @@ class Memberships:
         self._database = database
         self._users: Lru[str, UserRooms] = Lru(MOST_USERS)
         self._loading: dict[str, _Loading] = {}
-        ring.subscribe(self._published)
+        ring.subscribe(self._published, EventRow)
 
     async def of_user(self, user_id: str) -> UserRooms:
         """The rooms of a user, also of one of another server as far as they are rooms of ours."""

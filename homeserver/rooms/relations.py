@@ -82,7 +82,7 @@ class Relations:
         """Room → event id → its children."""
         self._changes = 0
         """Grows with every change of relations, so that what was read before one is not kept after it."""
-        ring.subscribe(self._published)
+        ring.subscribe(self._published, EventRow)
 
     async def bundled(self, user_id: str, room: int, rows: Sequence[EventRow]) -> Mapping[str, bytes]:
         """Event id → the encoded `m.relations`, for those of the events that have any."""

@@ -64,7 +64,7 @@ class Transactions:
         self._pending: dict[int, _Device] = {}
         """Devices with pending events: these may not be forgotten, so they are not in `_devices`."""
         self._loading: dict[int, list[Deferred[None]]] = {}
-        ring.subscribe(self._published)
+        ring.subscribe(self._published, EventRow)
         writer.on_failure(self._failed)
 
     async def once(self, device: int, room_id: str, txn_path: str, work: Callable[[], Awaitable[Queued]]) -> EventId:

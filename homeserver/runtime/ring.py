@@ -36,7 +36,7 @@ class Ring:
         self._positions: list[int] = []
         self._weights: list[int] = []
         self._rooms: dict[int, deque[Entry]] = {}
-        self._subscribers: list[Subscriber] = []
+        self._subscribers: list[tuple[Subscriber, frozenset[type[Entry]]]] = []
 
     def begin(self, floor: int, head: int) -> None:
         """At the start: between `floor` and `head` lie only lost entries of the ring; new ones come after `head`."""
@@ -64,7 +64,10 @@ class Ring:
             self._drop(len(self._entries) - self._capacity)
         if self.size_bytes > self._capacity_bytes + self._capacity_bytes // 4:
             self._drop(self._too_heavy())
-        for subscriber in tuple(self._subscribers):
+        here = {type(entry) for entry in entries}
+        for subscriber, kinds in tuple(self._subscribers):
+            if kinds and kinds.isdisjoint(here):
+                continue
             try:
                 subscriber(entries)
             except Exception:  # one follower's mistake must not hold up the log
@@ -98,13 +101,17 @@ class Ring:
         held = self._rooms.get(room)
         return held[-1].position if held else 0
 
-    def subscribe(self, callback: Subscriber) -> Callable[[], None]:
-        """Call back once for every published batch, in the reactor. Answers with a function that ends it."""
-        self._subscribers.append(callback)
+    def subscribe(self, callback: Subscriber, *kinds: type[Entry]) -> Callable[[], None]:
+        """Call back once for every published batch, in the reactor. Answers with a function that ends it.
+
+        With `kinds`, only for batches that hold entries of these classes, beside whatever else is in the batch.
+        """
+        subscriber = callback, frozenset(kinds)
+        self._subscribers.append(subscriber)
 
         def end() -> None:
-            if callback in self._subscribers:
-                self._subscribers.remove(callback)
+            if subscriber in self._subscribers:
+                self._subscribers.remove(subscriber)
 
         return end
 

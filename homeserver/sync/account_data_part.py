@@ -41,7 +41,7 @@ class AccountDataPart:
         self._database = database
         self._push_rules = push_rules
         self._ignored: Lru[str, frozenset[str]] = Lru(MOST_USERS)
-        ring.subscribe(self._published)
+        ring.subscribe(self._published, AccountDataRow)
 
     async def everything(self, user_id: str) -> tuple[list[AccountDataRow], dict[str, list[AccountDataRow]]]:
         """All account data of a user: what belongs to no room, and the rest by room id."""

@@ -29,7 +29,7 @@ class RoomReceipts:
         self._ring = ring
         self._rooms: Lru[int, dict[_Key, ReceiptRow]] = Lru(MOST_RECEIPTS, _weight)
         self._large: Lru[int, bool] = Lru(1_000)
-        ring.subscribe(self._published)
+        ring.subscribe(self._published, ReceiptRow)
 
     async def since(self, room: int, event_position: int, user_id: str) -> list[ReceiptRow]:
         """The receipts for events from this position on, and all of the user's own."""

@@ -39,7 +39,7 @@ class StatePart:
         self._shared: Lru[tuple[int, bytes, bool], bytes] = Lru(
             MOST_SHARED_BYTES, lambda _key, encoded: len(encoded) + 200
         )
-        ring.subscribe(self._published)
+        ring.subscribe(self._published, EventRow)
 
     async def encode(self, reader: Reader, span: StateSpan, senders: Iterable[str], exclude: frozenset[int]) -> bytes:
         """The state events as an encoded array.

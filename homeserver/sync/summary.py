@@ -26,7 +26,7 @@ class Summaries:
     def __init__(self, database: Database, ring: Ring) -> None:
         self._database = database
         self._heroes: Lru[int, list[str]] = Lru(MOST_ROOMS)
-        ring.subscribe(self._published)
+        ring.subscribe(self._published, EventRow)
 
     async def of(self, room: Room, reader: str) -> tuple[bytes, Sequence[str]]:
         """The encoded summary for a reader, and the heroes in it."""

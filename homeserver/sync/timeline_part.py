@@ -23,7 +23,7 @@ class TimelinePart:
         self._client_events = client_events
         self._visible = visible
         self._shared: Lru[tuple[int, ...], bytes] = Lru(MOST_SHARED_BYTES, _weight)
-        ring.subscribe(self._published)
+        ring.subscribe(self._published, EventRow)
 
     async def encode(
         self,

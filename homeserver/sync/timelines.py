@@ -48,7 +48,7 @@ class Timelines:
         self._ring = ring
         self._events = events
         self._tails: Lru[int, _Tail] = Lru(MOST_TAILS)
-        ring.subscribe(self._published)
+        ring.subscribe(self._published, EventRow)
 
     async def newest(
         self,

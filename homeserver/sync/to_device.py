@@ -27,7 +27,7 @@ class ToDeviceQueue:
         self._database = database
         self._oldest: Lru[int, int] = Lru(MOST_DEVICES)
         """Device → position of its oldest waiting message, 0 where none waits; missing where we do not know."""
-        ring.subscribe(self._published)
+        ring.subscribe(self._published, ToDeviceRow)
 
     async def acknowledge(self, device: int, position: int) -> None:
         """The device has everything up to `position`: those messages are not needed any more."""

@@ -102,7 +102,7 @@ class Unread:
         self._push_rules = push_rules
         self._users: Lru[str, dict[int, _RoomState]] = Lru(MOST_USERS)
         self._facts: Lru[int, EventFacts] = Lru(512)
-        ring.subscribe(self._published)
+        ring.subscribe(self._published, AccountDataRow, EventRow, ReceiptRow)
 
     async def counts(self, user_id: str, room: Room, joined_at: int, upto: int) -> UnreadCounts:
         """Unread counts of a joined room. `joined_at`: position at which the user joined; what is older is read."""

@@ -23,7 +23,7 @@ class InvitePermission:
     def __init__(self, database: Database, ring: Ring) -> None:
         self._database = database
         self._blocked: Lru[str, bool] = Lru(MAX_CACHED)
-        ring.subscribe(self._published)
+        ring.subscribe(self._published, AccountDataRow)
 
     async def blocks(self, invitee: str, inviter: str) -> bool:
         """Whether the user takes no invite from the other."""

@@ -58,7 +58,7 @@ class Presence:
         """Go on where the last run ended."""
         if not self.enabled:
             return
-        ring.subscribe(self._published)
+        ring.subscribe(self._published, EventRow, ReceiptRow)
         await self._records.begin(lambda record: self._wheel.at(record.user_id, self._clock.monotonic_s() + GRACE_S))
         tasks.keep("tell who is there", self._news.run)
         tasks.every("see who is idle or gone", STEP_S, self.look)

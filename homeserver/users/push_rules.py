@@ -53,7 +53,7 @@ class PushRules:
         self._contents: Lru[str, bytes] = Lru(MAX_ENCODED)
         """Some kilobytes each, and asked for only when a client starts."""
         self._turns: Turns[str] = Turns()
-        ring.subscribe(self._published)
+        ring.subscribe(self._published, AccountDataRow)
 
     async def evaluator(self, user_id: str) -> Evaluator:
         """The user's rules, ready to be asked about events."""

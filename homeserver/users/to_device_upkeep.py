@@ -43,7 +43,7 @@ class ToDeviceUpkeep:
         self._sent: Lru[int, int] = Lru(MOST_DEVICES)
         """Device → messages since its queue was looked at."""
         self._look_after = max(1, settings.max_waiting // 10)
-        ring.subscribe(self._published)
+        ring.subscribe(self._published, ToDeviceRow)
 
     async def run(self) -> None:
         """Drop what is too old, at the start and now and then, until cancelled."""

@@ -24,7 +24,7 @@ from storage.accounts import Account
 from storage.cross_signing import CrossSigningKey, KeySignature
 from storage.database import Cursor
 from storage.key_backups import BackedUpSession, Which
-from storage.one_time_keys import Claim, KeyChanged, OneTimeKey
+from storage.one_time_keys import Claim, Given, OneTimeKey
 from storage.remote_devices import RemoteList
 from storage.rows import DeviceListRow, ToDeviceRow
 from storage.statements import Collector, Prepared, Statements
@@ -72,40 +72,40 @@ def test_a_user_has_one_position_and_the_stream_of_their_devices(tx: Cursor) -> 
     assert sorted(device_lists.changed_near(tx, ROMEO, 5)) == [BENVOLIO, ROMEO]
 
 
-def test_keys_are_taken_in_the_order_in_which_they_came(tx: Cursor, phone: int) -> None:
-    keys = [OneTimeKey("a", key_id, f'"{key_id}"'.encode()) for key_id in ("z", "b", "y")]
-    for key in keys:
-        assert one_time_keys.missing(tx, phone, [key]) == [key]
-        one_time_keys.put(tx, phone, [key])
-    assert one_time_keys.counts(tx, phone) == {"a": 3}
-    assert one_time_keys.missing(tx, phone, keys) == []
-    with pytest.raises(KeyChanged):
-        one_time_keys.missing(tx, phone, [OneTimeKey("a", "b", b'"other"')])
+def test_keys_are_kept_as_they_came_with_the_number_of_those_given_out(tx: Cursor, phone: int) -> None:
+    keys = [OneTimeKey("a", key_id, b'"a string"') for key_id in ("z", "b\\", "y")]
+    first = one_time_keys.batches(0, [*keys, OneTimeKey("c", "z", b'{"it\'s":"\\u0000"}')])
+    one_time_keys.insert(tx, phone, first)
+    one_time_keys.insert(tx, phone, one_time_keys.batches(2, [OneTimeKey("a", "x", b'"x"')]))
+    one_time_keys.insert(tx, phone + 1000, first)
+    assert one_time_keys.counts(tx, phone) == {"a": 4, "c": 1}
+    one_time_keys.give(tx, [Given(phone, 1, 2), Given(phone, 2, 1), Given(phone + 1000, 1, 1)])
+    assert one_time_keys.counts(tx, phone) == {"a": 2}
+    held = one_time_keys.of_devices(tx, [phone, phone + 1000])
+    assert held[phone + 1000] == []
+    assert [(each.number, each.algorithm, each.given) for each in held[phone]] == [
+        (1, "a", 2),
+        (2, "c", 1),
+        (3, "a", 0),
+    ]
+    assert [(key_id, bytes(json)) for key_id, json in held[phone][0].keys.items()] == [
+        (key.key_id, key.json) for key in keys
+    ]
+    one_time_keys.forget(tx, phone, [2, 3])
+    assert [each.number for each in one_time_keys.of_devices(tx, [phone])[phone]] == [1]
+
+
+def test_a_fallback_key_is_given_out_again_and_again(tx: Cursor, phone: int) -> None:
     one_time_keys.put_fallback(tx, phone, [OneTimeKey("a", "f", b'"f"')])
-    claim = Claim(ROMEO, "PHONE", "a")
-    given = [one_time_keys.claim(tx, [claim, Claim(ROMEO, "NONE", "a")]) for _ in range(5)]
+    one_time_keys.put_fallback(tx, phone + 1000, [OneTimeKey("a", "f", b'"f"')])
+    assert one_time_keys.unused_fallback_algorithms(tx, phone) == ["a"]
+    wanted = [(phone, Claim(ROMEO, "PHONE", "a")), (phone, Claim(ROMEO, "PHONE", "none"))]
+    given = [one_time_keys.claim_fallback(tx, wanted) for _ in range(2)]
     assert [[(each.key.key_id, each.is_first_use) for each in found] for found in given] == [
-        [("z", False)],
-        [("b", False)],
-        [("y", False)],
         [("f", True)],
         [("f", False)],
     ]
     assert one_time_keys.unused_fallback_algorithms(tx, phone) == []
-    # Another key may take the id of one that is given away, the same one not.
-    assert one_time_keys.missing(tx, phone, [keys[0], OneTimeKey("a", "b", b'"new"')]) == [
-        OneTimeKey("a", "b", b'"new"')
-    ]
-
-
-def test_claimed_keys_are_forgotten_in_the_end(tx: Cursor, phone: int) -> None:
-    many = [OneTimeKey("a", f"{number:04}", b'"x"') for number in range(one_time_keys.CLAIMED_KEPT + 50)]
-    one_time_keys.put(tx, phone, many)
-    for _ in many:
-        one_time_keys.claim(tx, [Claim(ROMEO, "PHONE", "a")])
-    one_time_keys.put(tx, phone, [OneTimeKey("a", "new", b'"x"')])
-    tx.execute("SELECT count(*) FROM one_time_keys")
-    assert tx.fetchone() == (one_time_keys.CLAIMED_KEPT + 1,)
 
 
 def test_lists_of_others_are_kept_and_forgotten(tx: Cursor) -> None:
@@ -167,6 +167,10 @@ def test_whatever_is_written_through_the_log_can_be_prepared(tx: Cursor, phone: 
         cross_signing.delete_signatures_on(statements, ROMEO, ["PHONE"])
         cross_signing.put_signatures(statements, [KeySignature(ROMEO, "PHONE", ROMEO, "ed25519:M", "+/'")], 5)
         dehydrated_devices.put(statements, ROMEO, phone, b"{}")
+        one_time_keys.insert(statements, phone, one_time_keys.batches(0, [OneTimeKey("a'", "b\\", b'{"\\"":"\'"}')]))
+        one_time_keys.give(statements, [Given(phone, 1, 1)])
+        one_time_keys.forget(statements, phone, [1])
+        one_time_keys.put_fallback(statements, phone, [OneTimeKey("a", "f", b'"f"')])
         remote_devices.replace(statements, BENVOLIO, 5, {"A": b"{}"}, is_stale=False)
         remote_devices.delete_device(statements, BENVOLIO, "A")
         remote_devices.replace(statements, BENVOLIO, 6, {}, is_stale=False)

@@ -10,7 +10,8 @@ import psycopg2
 import pytest
 from psycopg2.extensions import cursor as Cursor
 
-from storage import migrate
+from storage import accounts, devices, migrate, one_time_keys
+from storage.accounts import Account
 from storage.migrate import Migration, UnusableDatabase, known_migrations
 from tests.postgres import TestServer
 
@@ -77,6 +78,39 @@ def test_a_new_file_is_applied_once_to_a_database_that_has_the_others(postgres: 
     with connected(dsn) as tx:
         tx.execute("SELECT count(*) FROM later")
         assert tx.fetchone() == (1,)
+
+
+def test_one_time_keys_of_a_database_from_before_are_kept_in_their_order(any_postgres: TestServer) -> None:
+    dsn = any_postgres.empty_database()
+    with contextlib.closing(psycopg2.connect(dsn)) as connection:
+        migrate.apply(connection, known_migrations()[:8])
+        with connection.cursor() as tx:
+            accounts.insert(tx, Account("@romeo:verona", "hash", 1))
+            device, _ = devices.put(tx, "@romeo:verona", "PHONE", None, 1)
+            other, _ = devices.put(tx, "@romeo:verona", "TABLET", None, 1)
+            for key_id, is_claimed in (("z", True), ("y", False), ('x"\\', True), ("w", False)):
+                tx.execute(
+                    "INSERT INTO one_time_keys (device, algorithm, key_id, is_claimed, json)"
+                    " VALUES (%s, 'a', %s, %s, %s)",
+                    (device, key_id, is_claimed, f'{{"key":"{ord(key_id[0])}"}}'.encode()),
+                )
+            tx.execute(
+                "INSERT INTO one_time_keys (device, algorithm, key_id, json) VALUES (%s, 'b', 'only', %s)",
+                (device, b'"text"'),
+            )
+        assert 9 in migrate.apply(connection, known_migrations())
+        with connection.cursor() as tx:
+            held = one_time_keys.of_devices(tx, [device, other])
+            assert one_time_keys.counts(tx, device) == {"a": 2, "b": 1}
+    assert held[other] == []
+    assert [(each.number, each.algorithm, each.given) for each in held[device]] == [(1, "a", 2), (2, "b", 0)]
+    assert {key_id: bytes(json) for key_id, json in held[device][0].keys.items()} == {
+        "z": b'{"key":"122"}',
+        'x"\\': b'{"key":"120"}',
+        "y": b'{"key":"121"}',
+        "w": b'{"key":"119"}',
+    }
+    assert list(held[device][0].keys) == ["z", 'x"\\', "y", "w"]
 
 
 def test_a_file_that_fails_leaves_nothing_behind(postgres: TestServer, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from homeserver.runtime.log import Ring
-from storage.rows import AccountDataRow, Entry, TypingRow
+from storage.rows import AccountDataRow, Entry, ToDeviceRow, TypingRow
 
 
 def entry_at(position: int, room: int = 0) -> Entry:
@@ -105,6 +105,15 @@ def test_an_answer_does_not_change_when_more_is_published() -> None:
     before = ring.after(0)
     ring.publish([entry_at(position) for position in range(3, 20)])
     assert positions(before) == [1, 2]
+
+
+def test_who_wants_some_kinds_of_entries_is_told_of_batches_that_hold_one() -> None:
+    ring = Ring()
+    told: list[list[int]] = []
+    ring.subscribe(lambda entries: told.append(positions(entries)), TypingRow, ToDeviceRow)
+    ring.publish([entry_at(1), entry_at(2, room=5)])
+    ring.publish([entry_at(3), entry_at(4)])
+    assert told == [[1, 2]]
 
 
 def test_subscribers_are_told_once_a_batch_until_they_end_it() -> None:
