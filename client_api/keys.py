@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-from homeserver.core.canonical_json import JsonObject
 from homeserver.core.rate import KEYS
 from homeserver.encryption.keys import Keys
 from homeserver.encryption.uploads import Upload
@@ -46,7 +45,7 @@ async def upload_keys(keys: Keys, who: Requester, body: UploadBody) -> dict[str,
 
 
 @endpoint("POST", "/_matrix/client/v3/keys/query", access=USER_OR_GUEST, limit=KEYS, body_limit_bytes=MAX_QUERY_BYTES)
-async def query_keys(keys: Keys, who: Requester, body: QueryBody) -> JsonObject:
+async def query_keys(keys: Keys, who: Requester, body: QueryBody) -> dict[str, object]:
     """Look up the keys of users and their devices."""
     return await keys.queries.query(who.user_id, body.device_keys, _timeout_ms(body.timeout))
 

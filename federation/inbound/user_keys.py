@@ -32,7 +32,7 @@ async def user_devices(keys: KeysForServers, who: ServerName, user_id: UserId) -
 
 
 @endpoint("POST", "/_matrix/federation/v1/user/keys/query", access=SERVER)
-async def query_keys(keys: KeysForServers, who: ServerName, body: Query) -> JsonObject:
+async def query_keys(keys: KeysForServers, who: ServerName, body: Query) -> dict[str, object]:
     """Keys of devices and users. Specification: server-server API, POST /user/keys/query."""
     return await keys.query(body.device_keys)
 

@@ -34,7 +34,7 @@ class KeysForServers:
         self._claims = claims
         self._server_name = server_name
 
-    async def query(self, device_keys: Mapping[str, Sequence[str]]) -> JsonObject:
+    async def query(self, device_keys: Mapping[str, Sequence[str]]) -> dict[str, object]:
         """POST /_matrix/federation/v1/user/keys/query."""
         return await self._queries.query_for_server(device_keys)
 

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from homeserver.runtime.log import Ring
-from homeserver.runtime.lru import Lru
+from homeserver.runtime.remembered import Remembered
 from storage import one_time_keys as one_time_key_table
 from storage.database import Cursor, Database
 from storage.rows import Entry, KeyCountsRow
@@ -24,8 +24,7 @@ class KeyCounts:
 
     def __init__(self, database: Database, ring: Ring) -> None:
         self._database = database
-        self._known: Lru[int, bytes] = Lru(MOST_DEVICES)
-        self._loading: dict[int, list[_Reading]] = {}
+        self._known: Remembered[int, bytes] = Remembered(MOST_DEVICES)
         ring.subscribe(self._published, KeyCountsRow)
 
     def cached(self, device: int) -> bytes | None:
@@ -34,42 +33,18 @@ class KeyCounts:
 
     async def of(self, device: int) -> bytes:
         """The same, read where they are not."""
-        known = self._known.get(device)
-        if known is not None:
-            return known
-        reading = _Reading()
-        under_way = self._loading.setdefault(device, [])
-        under_way.append(reading)
-        try:
-            counts, unused = await self._database.read(_read, device)
-        finally:
-            under_way.remove(reading)
-            if not under_way:
-                self._loading.pop(device, None)
-        encoded = b'"device_one_time_keys_count":%s,"device_unused_fallback_key_types":%s' % (
-            msgspec.json.encode(counts),
-            msgspec.json.encode(unused),
-        )
-        if reading.is_current:
-            self._known.put(device, encoded)
-        return encoded
+        found = await self._known.of([device], lambda _: self._database.read(_read, device))
+        return found[device]
 
     def _published(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if isinstance(entry, KeyCountsRow):
-                self._known.discard(entry.device)
-                for reading in self._loading.get(entry.device, ()):
-                    reading.is_current = False
+                self._known.changed(entry.device)
 
 
-class _Reading:
-    """A look at the tables. What changed meanwhile may be missing in it."""
-
-    __slots__ = ("is_current",)
-
-    def __init__(self) -> None:
-        self.is_current = True
-
-
-def _read(tx: Cursor, device: int) -> tuple[dict[str, int], list[str]]:
-    return one_time_key_table.counts(tx, device), one_time_key_table.unused_fallback_algorithms(tx, device)
+def _read(tx: Cursor, device: int) -> dict[int, bytes]:
+    encoded = b'"device_one_time_keys_count":%s,"device_unused_fallback_key_types":%s' % (
+        msgspec.json.encode(one_time_key_table.counts(tx, device)),
+        msgspec.json.encode(one_time_key_table.unused_fallback_algorithms(tx, device)),
+    )
+    return {device: encoded}

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from homeserver.core import canonical_json
 from homeserver.core.canonical_json import JsonObject
 from homeserver.core.device_keys import MASTER, SELF_SIGNING, USER_SIGNING, with_signatures
@@ -37,6 +39,22 @@ class FoundKeys:
         ] = key
 
 
+@dataclass(frozen=True, slots=True)
+class PublishedKeys:
+    """Keys of a user, encoded, with the signatures that everybody may see. `user_signing` is for the user alone."""
+
+    devices: Mapping[str, msgspec.Raw]
+    all_devices: msgspec.Raw
+    master: msgspec.Raw | None
+    self_signing: msgspec.Raw | None
+    user_signing: msgspec.Raw | None
+
+    @property
+    def weight_bytes(self) -> int:
+        """About what they take in memory."""
+        return 1_000 + 200 * len(self.devices) + 2 * len(bytes(self.all_devices))
+
+
 def read_local_keys(tx: Cursor, wanted: Mapping[str, Sequence[str]], reader: str | None) -> FoundKeys:
     """The keys of local users and of their devices (an empty list: all of them). `reader` None: another server."""
     user_ids = list(wanted)
@@ -53,6 +71,36 @@ def read_local_keys(tx: Cursor, wanted: Mapping[str, Sequence[str]], reader: str
             devices[device.device_id] = keys
     add_user_keys(tx, found, user_ids, signatures, reader)
     return found
+
+
+def read_published(tx: Cursor, user_ids: Sequence[str]) -> dict[str, PublishedKeys]:
+    """The keys of those users that there are."""
+    signatures = read_signatures(tx, user_ids, None)
+    devices: dict[str, dict[str, msgspec.Raw]] = {user_id: {} for user_id in account_table.existing(tx, user_ids)}
+    for device in device_key_table.of_users(tx, user_ids):
+        more = signatures.get((device.user_id, device.device_id))
+        devices[device.user_id][device.device_id] = _encoded(device.json, more, device.display_name)
+    user_keys: dict[tuple[str, str], msgspec.Raw] = {}
+    for key in cross_signing_table.keys_of(tx, user_ids):
+        user_keys[key.user_id, key.usage] = _encoded(key.json, signatures.get((key.user_id, key.public_key)), None)
+    return {
+        user_id: PublishedKeys(
+            theirs,
+            msgspec.Raw(msgspec.json.encode(theirs)),
+            *(user_keys.get((user_id, usage)) for usage in (MASTER, SELF_SIGNING, USER_SIGNING)),
+        )
+        for user_id, theirs in devices.items()
+    }
+
+
+def _encoded(json: bytes, signatures: Mapping[str, Mapping[str, str]] | None, name: str | None) -> msgspec.Raw:
+    """A key as it is shown. What is stored is kept as it is where it is enough."""
+    if signatures is not None:
+        json = msgspec.json.encode(with_signatures(canonical_json.decode_object(json), signatures))
+    if name is not None:
+        # Every key has members, and none is called unsigned.
+        json = b'%s,"unsigned":{"device_display_name":%s}}' % (json[:-1], msgspec.json.encode(name))
+    return msgspec.Raw(json)
 
 
 def add_user_keys(

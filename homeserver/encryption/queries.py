@@ -10,6 +10,7 @@ from homeserver.core.canonical_json import JsonObject
 from homeserver.core.device_keys import MASTER, SELF_SIGNING, of_own
 from homeserver.core.ids import ServerName
 from homeserver.encryption.local_keys import FoundKeys, read_local_keys, read_signatures, signed
+from homeserver.encryption.published import Answer, PublishedKeysCache, add_published
 from homeserver.encryption.remote import RemoteKeys, RemoteKeysFailed
 from homeserver.encryption.remote_lists import RemoteLists
 from homeserver.encryption.servers import by_server, failure
@@ -24,16 +25,28 @@ _SECTIONS = {MASTER: "master_keys", SELF_SIGNING: "self_signing_keys"}
 class KeyQueries:
     """Looks keys up: those of local users in the tables, those of others in the lists that we follow, or far away."""
 
-    def __init__(self, database: Database, remote: RemoteKeys, lists: RemoteLists, server_name: ServerName) -> None:
+    def __init__(
+        self,
+        database: Database,
+        published: PublishedKeysCache,
+        remote: RemoteKeys,
+        lists: RemoteLists,
+        server_name: ServerName,
+    ) -> None:
         self._database = database
+        self._published = published
         self._remote = remote
         self._lists = lists
         self._server_name = server_name
 
-    async def query(self, reader: str, wanted: Wanted, timeout_ms: int) -> JsonObject:
+    async def query(self, reader: str, wanted: Wanted, timeout_ms: int) -> dict[str, object]:
         """The keys that a local user may see, and which servers failed."""
         local, elsewhere = by_server(wanted, self._server_name)
-        found = await self._database.read(read_local_keys, local, reader)
+        found = FoundKeys()
+        signed_users = (await self._published.signed_by(reader)).intersection(local)
+        if signed_users:
+            # Nobody else sees these signatures.
+            found = await self._database.read(read_local_keys, {each: local.pop(each) for each in signed_users}, reader)
         failures: JsonObject = {}
         if elsewhere:
             users = {user_id: devices for users in elsewhere.values() for user_id, devices in users.items()}
@@ -45,23 +58,24 @@ class KeyQueries:
             ]
             await gatherResults(asked, consumeErrors=True)
             await self._add_own_signatures(reader, found, list(users))
-        return {
-            "device_keys": found.device_keys,
-            "master_keys": found.master_keys,
-            "self_signing_keys": found.self_signing_keys,
-            "user_signing_keys": found.user_signing_keys,
-            "failures": failures,
+        answer: Answer = {
+            "device_keys": {**found.device_keys},
+            "master_keys": {**found.master_keys},
+            "self_signing_keys": {**found.self_signing_keys},
+            "user_signing_keys": {**found.user_signing_keys},
         }
+        published = await self._published.of(local)
+        add_published(answer, published, local)
+        if reader in published and published[reader].user_signing is not None:
+            answer["user_signing_keys"][reader] = published[reader].user_signing
+        return {**answer, "failures": failures}
 
-    async def query_for_server(self, wanted: Wanted) -> JsonObject:
+    async def query_for_server(self, wanted: Wanted) -> dict[str, object]:
         """The keys of local users that other servers may see. Server-server API, POST /user/keys/query."""
         local, _ = by_server(wanted, self._server_name)
-        found = await self._database.read(read_local_keys, local, None)
-        return {
-            "device_keys": found.device_keys,
-            "master_keys": found.master_keys,
-            "self_signing_keys": found.self_signing_keys,
-        }
+        answer: Answer = {"device_keys": {}, "master_keys": {}, "self_signing_keys": {}}
+        add_published(answer, await self._published.of(local), local)
+        return {**answer}
 
     async def _ask(
         self, server_name: str, users: Wanted, timeout_ms: int, found: FoundKeys, failures: JsonObject

@@ -12,6 +12,7 @@ from homeserver.encryption.device_numbers import DeviceNumbers
 from homeserver.encryption.for_servers import KeysForServers
 from homeserver.encryption.key_counts import KeyCounts
 from homeserver.encryption.keys import Keys
+from homeserver.encryption.published import PublishedKeysCache
 from homeserver.encryption.queries import KeyQueries
 from homeserver.encryption.remote import RemoteKeys
 from homeserver.encryption.remote_lists import RemoteLists
@@ -46,7 +47,7 @@ def make_encryption(base: Foundations, users: Accounting, remote: RemoteKeys) ->
     """Publishing keys, looking them up, giving them out."""
     database, writer = base.database, base.writer
     lists = RemoteLists(database, writer, base.ring, remote, base.tasks, base.clock, base.server_name)
-    queries = KeyQueries(database, remote, lists, base.server_name)
+    queries = KeyQueries(database, PublishedKeysCache(database, base.ring), remote, lists, base.server_name)
     stock = OneTimeKeyStock(database, writer, base.ring)
     claims = KeyClaims(database, writer, stock, DeviceNumbers(database, base.ring), remote, base.server_name)
     return Encryption(

@@ -83,7 +83,7 @@ class Accounts:
         """
         await self._database.write(_close, user_id, erase)
         self._profiles.forget(user_id)
-        await self._sessions.log_out_everywhere(user_id)
+        await self._sessions.end(user_id)
         self._jobs.begin(user_id, LEAVE_ROOMS)
 
 

@@ -134,6 +134,11 @@ class Sessions:
         devices = await self._database.read(device_table.of_user, user_id)
         await self.delete_devices(user_id, {each.device: each.device_id for each in devices if each.device != but})
 
+    async def end(self, user_id: str) -> None:
+        """The account is closed: all devices go, and others learn that this user's keys are gone."""
+        await self.log_out_everywhere(user_id)
+        await self._writer.append([DeviceListRow(user_id)])
+
     async def delete_devices(self, user_id: str, devices: Mapping[int, str | None]) -> None:
         """Delete devices, by number and id, with all that is theirs; others learn that the user's devices changed."""
         if devices:

@@ -6,14 +6,23 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.cast import Cast, Device, logged_in, refused
-from tests.key_ring import Identity, Keys, changed, queries, signed, uploads_identity
-from tests.wire import Json
+from tests.cast import PASSWORD, Cast, Device, logged_in, refused
+from tests.key_ring import Identity, Keys, changed, claims, queries, signed, uploads_identity
+from tests.wire import Json, client_path
 
 
 def signs(device: Device, target: str, key_id: str, value: Json) -> Json:
     """POST /keys/signatures/upload with one key; the failures."""
     return device.asks("POST", "keys", "signatures", "upload", body={target: {key_id: value}})["failures"]
+
+
+def closes_account(device: Device) -> None:
+    """POST /account/deactivate, with the password."""
+    path = client_path("account", "deactivate")
+    session = device.call("POST", path, {}).json["session"]
+    user = {"type": "m.id.user", "user": device.user_id}
+    auth = {"type": "m.login.password", "session": session, "identifier": user, "password": PASSWORD}
+    assert device.call("POST", path, {"auth": auth}).status == 200
 
 
 def public_key(identity: Identity) -> str:
@@ -119,6 +128,60 @@ def test_only_the_signer_sees_who_was_verified(cast: Cast) -> None:
     assert changed(romeo.two.sync(start).answer) == [juliet.user_id]
     assert changed(nurse.sync(nurses).answer) == []
     assert changed(juliet.asks("GET", "keys", "changes", **{"from": start.next_batch, "to": ""})) == []
+
+
+def test_who_looks_again_sees_each_change(cast: Cast) -> None:
+    romeo, juliet, nurse = cast("romeo"), cast("juliet"), cast("nurse")
+    his, hers = Identity(romeo.user_id), Identity(juliet.user_id)
+    uploads_identity(romeo, his.keys())
+    keys = Keys(juliet)
+
+    def seen(device: Json | None, master: Json | None, by_romeo: Json | None = None) -> None:
+        for reader in (romeo, nurse, juliet):
+            found = queries(reader, juliet, romeo)
+            assert found["device_keys"][juliet.user_id] == ({} if device is None else {juliet.device_id: device})
+            shown = by_romeo if reader is romeo and by_romeo is not None else master
+            assert found["master_keys"].get(juliet.user_id) == shown
+            assert found["master_keys"][romeo.user_id] == his.master_key()
+            owners = {reader.user_id} & ({romeo.user_id} | ({juliet.user_id} if master else set()))
+            assert set(found["user_signing_keys"]) == owners
+
+    seen(None, None)
+    keys.publishes()
+    seen(keys.device_keys(), None)
+    uploads_identity(juliet, hers.keys())
+    seen(keys.device_keys(), hers.master_key())
+    verified = his.signs_user(hers.master_key())
+    assert signs(romeo, juliet.user_id, public_key(hers), verified) == {}
+    seen(keys.device_keys(), hers.master_key(), verified)
+    cross_signed = hers.signs_device(keys.device_keys())
+    assert signs(juliet, juliet.user_id, juliet.device_id, cross_signed) == {}
+    seen(cross_signed, hers.master_key(), verified)
+    juliet.asks("PUT", "devices", juliet.device_id, body={"display_name": 'the "balcony"'})
+    named = {**cross_signed, "unsigned": {"device_display_name": 'the "balcony"'}}
+    seen(named, hers.master_key(), verified)
+    # Other keys end the signatures on those before.
+    after = Identity(juliet.user_id)
+    uploads_identity(juliet, after.keys(), confirming=True)
+    unsigned = {"unsigned": {"device_display_name": 'the "balcony"'}}
+    seen({**keys.device_keys(), **unsigned}, after.master_key())
+    juliet.asks("POST", "logout")
+    for reader in (romeo, nurse):
+        found = queries(reader, juliet)
+        assert found["device_keys"] == {juliet.user_id: {}}
+        assert found["master_keys"] == {juliet.user_id: after.master_key()}
+
+
+def test_the_keys_of_a_closed_account_are_gone(cast: Cast) -> None:
+    romeo, juliet = cast("romeo"), cast("juliet")
+    Keys(juliet).publishes(1)
+    uploads_identity(juliet, Identity(juliet.user_id).keys())
+    assert queries(romeo, juliet)["master_keys"] != {}
+    closes_account(juliet)
+    found = queries(romeo, juliet)
+    assert found["device_keys"] == {juliet.user_id: {}}
+    assert found["master_keys"] == found["self_signing_keys"] == {}
+    assert claims(romeo, juliet) == {}
 
 
 def test_signatures_that_do_not_hold_are_named_and_the_others_kept(cast: Cast) -> None:

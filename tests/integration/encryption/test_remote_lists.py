@@ -10,6 +10,7 @@ import pytest
 from homeserver.core.canonical_json import JsonObject
 from homeserver.core.device_keys import MASTER
 from homeserver.encryption.local_keys import FoundKeys
+from homeserver.encryption.published import PublishedKeysCache
 from homeserver.encryption.queries import KeyQueries
 from homeserver.encryption.remote import RemoteKeysFailed
 from homeserver.encryption.remote_lists import LONGEST_PAUSE_S, RemoteLists
@@ -91,7 +92,9 @@ class Verona:
         self.tasks = Tasks(self.clock)
         road = Road(mantua)
         self.lists = RemoteLists(house.database, house.writer, house.ring, road, self.tasks, self.clock, SERVER)
-        self.queries = KeyQueries(house.database, road, self.lists, SERVER)
+        self.queries = KeyQueries(
+            house.database, PublishedKeysCache(house.database, house.ring), road, self.lists, SERVER
+        )
         self.told: list[str] = []
         house.ring.subscribe(
             lambda entries: self.told.extend(each.user_id for each in entries if isinstance(each, DeviceListRow))
