@@ -122,7 +122,7 @@ def make_federating(base: Foundations, rooms: RoomCore, transport: Transport) ->
         stripped=stripped,
         exchanges=exchanges,
         elsewhere=elsewhere,
-        backfill=Backfill(database, accepter, server_name, clock),
+        backfill=Backfill(database, accepter, peers, server_name, clock),
         receiving=receiving,
     )
 

@@ -81,7 +81,7 @@ def make_room_services(
     readings = Readings(rooms.heads, rooms.memberships)
     member_lists = MemberLists(ring, rooms.state, rooms.events)
     directory = Directory(database, rooms.heads, readings, rooms.appender, elsewhere, server_name, clock)
-    event_reads = EventReads(database, ring, readings, rooms.events, showing)
+    event_reads = EventReads(database, ring, readings, rooms.events, showing, older)
     pages = Pages(database, rooms.state, rooms.events, relations)
     return RoomServices(
         creation=RoomCreation(

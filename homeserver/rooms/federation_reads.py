@@ -130,7 +130,7 @@ class FederationReads:
         """Id and timestamp of the event closest to a time."""
         room = await self.room_for(server, room_id)
         candidates = await self._database.read(near, room.number, ts, EVERYTHING)
-        found = await self._events.by_positions([position for position, _ in candidates])
+        found = await self._events.by_positions([position for _, position, _ in candidates])
         seen = await self._sight.seen(server, room.number, list(found.values()))
         fitting = [
             row

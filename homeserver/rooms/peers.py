@@ -20,6 +20,7 @@ from homeserver.rooms.gaps import PeerFailed, StateIds
 from homeserver.rooms.incoming import RoomOfEvents, Verifier, read_all, texts
 
 TIMEOUT_S: Final = 30.0
+NEAR_TIMEOUT_S: Final = 8.0
 STATE_TIMEOUT_S: Final = 120.0
 STATE_LIMIT_BYTES: Final = 100 * MEBIBYTE
 EVENTS_AT_ONCE: Final = 8
@@ -95,16 +96,23 @@ class RemotePeers:
     async def timestamp_to_event(
         self, server: str, room: RoomOfEvents, ts: int, direction: str
     ) -> tuple[EventId, int] | None:
-        """The event that the server has closest to a time."""
+        """The event that the server has closest to a time, and its time; None if it has none."""
         try:
-            answer = await self._get(
-                server, path(_V1 + "timestamp_to_event/{}", room.room_id), {"ts": str(ts), "dir": direction}
+            answer = await self._client.get(
+                server,
+                path(_V1 + "timestamp_to_event/{}", room.room_id),
+                {"ts": str(ts), "dir": direction},
+                timeout_s=NEAR_TIMEOUT_S,
             )
-        except PeerFailed:
-            return None
+        except RemoteRefused as refusal:
+            if refusal.status == 404:
+                return None
+            raise PeerFailed(str(refusal)) from refusal
+        except RemoteError as error:
+            raise PeerFailed(str(error)) from error
         event_id, at = answer.get("event_id"), answer.get("origin_server_ts")
         if not isinstance(event_id, str) or not isinstance(at, int):
-            return None
+            raise PeerFailed(f"{server} answered with no event and its time")
         return EventId(event_id), at
 
     async def _event(self, server: str, event_id: str) -> JsonValue | PeerFailed:
