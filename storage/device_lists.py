@@ -22,7 +22,8 @@ def persist(tx: Statements, rows: Sequence[DeviceListRow]) -> None:
         " SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[])"
         " ON CONFLICT (user_id) DO UPDATE SET position = excluded.position,"
         " stream_id = coalesce(excluded.stream_id, held.stream_id), previous = CASE"
-        " WHEN excluded.stream_id IS NULL THEN held.previous ELSE coalesce(excluded.previous, held.stream_id) END",
+        " WHEN excluded.stream_id IS NULL THEN held.previous ELSE coalesce(excluded.previous, held.stream_id) END,"
+        " changed_ts = excluded.changed_ts",
         (
             list(positions),
             list(positions.values()),

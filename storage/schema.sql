@@ -427,9 +427,11 @@ CREATE TABLE device_list_positions (         -- where in the log the devices or 
     user_id    text   COLLATE "C" PRIMARY KEY,
     position   bigint NOT NULL,
     stream_id  bigint,                       -- where a device changed last: for other servers
-    previous   bigint                        -- where a device had changed before that
+    previous   bigint,                       -- where a device had changed before that
+    changed_ts bigint NOT NULL DEFAULT (extract(epoch FROM statement_timestamp()) * 1000)::bigint
 ) WITH (fillfactor = 80);
 CREATE INDEX device_list_positions_position ON device_list_positions (position);
+CREATE INDEX device_list_positions_changed ON device_list_positions (changed_ts);
 
 CREATE TABLE remote_device_lists (           -- users of other servers whose devices we keep and follow
     user_id    text    COLLATE "C" PRIMARY KEY,

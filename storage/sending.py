@@ -14,7 +14,7 @@ from typing import Final
 from psycopg2.extensions import cursor as Cursor
 
 from storage import events, log_head
-from storage.rows import DeviceListRow, EventRow, OutboundMessageRow, RelayRow
+from storage.rows import EventRow, OutboundMessageRow, RelayRow
 from storage.statements import Statements, json_lines
 
 FOLLOWER: Final = "federation sender"
@@ -121,21 +121,42 @@ def rooms_with_news(tx: Cursor, server_name: str, after: int) -> list[int]:
     return [room for (room,) in tx.fetchall()]
 
 
-def device_lists_near(tx: Cursor, server_name: str, own_name: str, after: int, upto: int) -> list[DeviceListRow]:
-    """Our users in rooms with a server whose devices changed last in (after, upto]."""
+def lists_for_server(tx: Cursor, server_name: str, own_name: str, after: int, upto: int) -> list[str]:
+    """Our users in rooms with a server whose devices or keys changed in (after, upto], or who came in then."""
     tx.execute(
-        f"SELECT user_id, position FROM device_list_positions WHERE position > %s AND position <= %s"
+        f"SELECT user_id FROM device_list_positions WHERE position > %s AND position <= %s"
         " AND right(user_id, %s) = %s AND EXISTS (SELECT FROM memberships own"
         " WHERE own.user_id = device_list_positions.user_id AND own.membership = 'join' AND own.room IN"
-        f" (SELECT room FROM memberships WHERE {SERVER_OF} = %s AND membership = 'join')) ORDER BY position",
-        (after, upto, len(own_name) + 1, f":{own_name}", server_name),
+        f" (SELECT room FROM memberships WHERE {SERVER_OF} = %s AND membership = 'join'))"
+        f" UNION SELECT user_id FROM memberships WHERE {SERVER_OF} = %s AND room = ANY(%s) AND membership = 'join'"
+        " AND position > %s AND position <= %s ORDER BY user_id",
+        (
+            *(after, upto, len(own_name) + 1, f":{own_name}", server_name),
+            *(own_name, rooms_with_news(tx, server_name, after), after, upto),
+        ),
     )
-    rows = []
-    for user_id, position in tx.fetchall():
-        row = DeviceListRow(user_id)
-        row.position = position
-        rows.append(row)
-    return rows
+    return [user_id for (user_id,) in tx.fetchall()]
+
+
+def lists_between(tx: Cursor, own_name: str, after: int, upto: int) -> list[str]:
+    """Our users whose devices or keys changed last in (after, upto]."""
+    tx.execute(
+        "SELECT user_id FROM device_list_positions WHERE position > %s AND position <= %s AND right(user_id, %s) = %s"
+        " ORDER BY position",
+        (after, upto, len(own_name) + 1, f":{own_name}"),
+    )
+    return [user_id for (user_id,) in tx.fetchall()]
+
+
+def lists_changed_since(tx: Cursor, room: int, own_name: str, since_ts: int) -> list[str]:
+    """Our users in a room whose devices or keys changed at this time or later."""
+    tx.execute(
+        "SELECT list.user_id FROM device_list_positions list JOIN memberships member USING (user_id)"
+        " WHERE list.changed_ts >= %s AND right(list.user_id, %s) = %s AND member.room = %s"
+        " AND member.membership = 'join' ORDER BY list.user_id",
+        (since_ts, len(own_name) + 1, f":{own_name}", room),
+    )
+    return [user_id for (user_id,) in tx.fetchall()]
 
 
 def rooms_of(tx: Cursor, user_id: str) -> list[int]:

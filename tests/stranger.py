@@ -134,8 +134,16 @@ class Stranger:
         }
         return self.asks(server, "PUT", f"{PREFIX}send/{txn_id or f't{self._transactions}'}", body)
 
-    def joins(self, server: str, room_id: str, user_id: UserId) -> Visit:
-        """Bring a user into a room."""
+    def joins(
+        self,
+        server: str,
+        room_id: str,
+        user_id: UserId,
+        *,
+        ts: int | None = None,
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> Visit:
+        """Bring a user into a room. `meanwhile` happens when the join is made and the server does not have it yet."""
         path = f"make_join/{quote(room_id, safe='')}/{quote(user_id, safe='')}"
         versions = "&".join(f"ver={version}" for version in ROOM_RULES)
         status, template = self.asks(server, "GET", f"{PREFIX}{path}?{versions}")
@@ -151,7 +159,9 @@ class Stranger:
             prev=[_id(each) for each in proposed["prev_events"]],
             auth=[_id(each) for each in proposed["auth_events"]],
             depth=proposed["depth"],
+            ts=ts,
         )
+        meanwhile()
         target = f"/_matrix/federation/v2/send_join/{quote(room_id, safe='')}/{quote(event.event_id, safe='')}"
         status, answer = self.asks(server, "PUT", target, event.to_pdu())
         assert status == 200, answer

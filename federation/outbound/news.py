@@ -44,6 +44,10 @@ NewsSource = Callable[[Any], Awaitable[Sequence[UserNotice]]]
 """Makes the notices for an entry of the log of one class."""
 
 
+Introduction = Callable[[str], Awaitable[Sequence[bytes]]]
+"""EDUs that tell a server what it does not know yet of a local user."""
+
+
 class MissedNews(Protocol):
     """What a server has to hear that was away."""
 

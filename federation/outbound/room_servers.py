@@ -44,6 +44,11 @@ class RoomServers:
             self._rooms.put(room, peers)
         return peers
 
+    def is_known_in(self, room: int, server: str) -> bool:
+        """Whether a server is in a room for sure; False also where nobody has looked."""
+        peers = self._rooms.peek(room)
+        return peers is not None and server in peers.servers
+
     async def follow(self, row: EventRow) -> None:
         """An event has changed memberships."""
         if len(row.members) > MOST_FOLLOWED:

@@ -18,8 +18,9 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from federation.outbound.edus import MOST_EDUS, PendingEdus, ReceiptKey, ReceiptNotice
 from federation.outbound.errors import RemoteError, RemoteRefused
+from federation.outbound.introductions import Introductions
 from federation.outbound.lagging import Lagging
-from federation.outbound.news import NewsSource, PresenceNotice
+from federation.outbound.news import Introduction, NewsSource, PresenceNotice
 from federation.outbound.room_servers import RoomServers
 from federation.outbound.transactions import MOST_PDUS, Transactions
 from federation.outbound.typing_notices import TypingNotices
@@ -81,6 +82,8 @@ class Sender:
         self._lines: dict[str, _Line] = {}
         self._not_ours: set[str] = set()
         self._news: dict[type[Entry], NewsSource] = {}
+        self._introductions = Introductions(database, servers, server_name)
+        self._introduction: Introduction = _nothing
         self._taken: dict[str, int] = {}
         """Server → position up to which it has taken messages to devices, which are still in the table."""
         self._position = 0
@@ -91,6 +94,10 @@ class Sender:
     def tell(self, kind: type[Entry], source: NewsSource) -> None:
         """Tell other servers what this source makes of entries of a class."""
         self._news[kind] = source
+
+    def introduce_by(self, introduction: Introduction) -> None:
+        """Tell servers this of users whom they meet."""
+        self._introduction = introduction
 
     async def start(self) -> None:
         """Go on where the log was left."""
@@ -145,7 +152,11 @@ class Sender:
     async def _pass_on(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if isinstance(entry, EventRow):
+                newcomers = self._introductions.newcomers(entry) if entry.members else ()
                 await self._event(entry)
+                if entry.members and entry.status is Status.ACCEPTED:
+                    for user_id, servers in await self._introductions.due(entry, newcomers):
+                        await self._introduce(user_id, servers, entry.position)
             elif isinstance(entry, ReceiptRow):
                 await self._receipt(entry)
             elif isinstance(entry, TypingRow):
@@ -159,8 +170,9 @@ class Sender:
             self._position = entry.position
 
     async def _pass_on_from_tables(self, upto: int) -> None:
-        """What is no longer in the ring: events. EDUs of back then are of little use now."""
+        """What is no longer in the ring: events, and whose devices changed. Other EDUs of then are of little use."""
         self._servers.forget()
+        after = self._position
         rows = await self._database.read(sending.sent_between, self._server_name, self._position, upto, PAGE_ENTRIES)
         reached = upto if len(rows) < PAGE_ENTRIES else rows[-1].position
         relayed = await self._database.read(sending.relayed_between, self._position, reached)
@@ -169,6 +181,10 @@ class Sender:
             if is_relayed or self.is_ours(row):
                 await self._send_event(row)
             self._position = position
+        changed = await self._database.read(sending.lists_between, self._server_name, after, reached)
+        came = [row.event.state_key for row in rows if row.event.membership == "join" and self.is_ours(row)]
+        for user_id in dict.fromkeys(each for each in (*changed, *came) if each is not None):
+            await self._introduce(user_id, await self._servers_near(user_id), reached)
         self._position = reached
 
     async def _event(self, row: EventRow) -> None:
@@ -237,12 +253,25 @@ class Sender:
 
     async def _tell(self, entry: Entry) -> None:
         for notice in await self._news[type(entry)](entry):
-            servers: set[str] = set()
-            for room in await self._database.read(sending.rooms_of, notice.user_id):
-                servers |= (await self._servers.of(room)).servers
+            servers = await self._servers_near(notice.user_id)
             for line in self._lines_to(servers, entry.position):
                 line.edus.add(notice.key, notice.edu)
                 self._wake(line)
+
+    async def _introduce(self, user_id: str, servers: set[str], position: int) -> None:
+        """Tell servers of a user who is new to them, or of whom they may have missed something."""
+        edus = await self._introduction(user_id) if servers else ()
+        for line in self._lines_to(servers, position) if edus else ():
+            for number, edu in enumerate(edus):
+                line.edus.add(f"introduction of {user_id} {number}", edu)
+            self._wake(line)
+
+    async def _servers_near(self, user_id: str) -> set[str]:
+        """The servers that are in a room with a user."""
+        found: set[str] = set()
+        for room in await self._database.read(sending.rooms_of, user_id):
+            found |= (await self._servers.of(room)).servers
+        return found
 
     def presence(self, changes: Sequence[PresenceNotice]) -> None:
         """Users came or went: the servers in their rooms are told, soon."""
@@ -335,3 +364,7 @@ class Sender:
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.callback(None)
+
+
+async def _nothing(_: str) -> Sequence[bytes]:
+    return ()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from federation.outbound.news import UserNotice
 from homeserver.core.canonical_json import JsonObject, encode
 from homeserver.core.ids import ServerName
-from homeserver.encryption.for_servers import DEVICE_LIST_UPDATE, KeysForServers
+from homeserver.encryption.for_servers import DEVICE_LIST_UPDATE, SIGNING_KEY_UPDATE, KeysForServers
 from homeserver.web.errors import NotFound
 from storage import sending
 from storage.database import Database
@@ -35,24 +35,29 @@ class DeviceNews:
             for number, update in enumerate(await self._keys.updates(row))
         ]
 
-    async def missed(self, server: str, after: int, upto: int) -> Sequence[bytes]:
-        """For a server that was away: one notice for each user with changes. It sees the gap and asks for the list."""
-        rows = await self._database.read(sending.device_lists_near, server, self._server_name, after, upto)
+    async def introduction(self, user_id: str) -> Sequence[bytes]:
+        """What a server must hear that meets a user, or may have missed something: it finds the rest by itself.
+
+        It sees a gap, unless it has that stream_id, and asks for the list; the keys of the user have no such number.
+        """
+        try:
+            known = await self._keys.devices(user_id)
+        except NotFound:
+            return ()
         found: list[bytes] = []
-        for row in rows:
-            try:
-                known = await self._keys.devices(row.user_id)
-            except NotFound:
-                continue
-            devices = known["devices"]
+        stream_id, devices = known["stream_id"], known["devices"]
+        if stream_id:
             first = devices[0] if isinstance(devices, list) and devices else None
             device: JsonObject = first if isinstance(first, dict) else {"device_id": "", "deleted": True}
-            # What it builds upon is nothing that the server can have.
-            content: JsonObject = {
-                "user_id": row.user_id,
-                "stream_id": row.position,
-                "prev_id": [row.position],
-                **device,
-            }
+            # What it builds upon is nothing that the server can have, unless it has all.
+            content: JsonObject = {"user_id": user_id, "stream_id": stream_id, "prev_id": [stream_id], **device}
             found.append(encode({"content": content, "edu_type": DEVICE_LIST_UPDATE}))
+        keys: JsonObject = {name: value for name, value in known.items() if name in ("master_key", "self_signing_key")}
+        if keys:
+            found.append(encode({"content": {"user_id": user_id, **keys}, "edu_type": SIGNING_KEY_UPDATE}))
         return found
+
+    async def missed(self, server: str, after: int, upto: int) -> Sequence[bytes]:
+        """For a server that was away: those whose devices changed, and who came into a room with it."""
+        users = await self._database.read(sending.lists_for_server, server, self._server_name, after, upto)
+        return [edu for user_id in users for edu in await self.introduction(user_id)]

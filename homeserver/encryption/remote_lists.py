@@ -67,6 +67,8 @@ class RemoteLists:
         self._reading: dict[str, list[Deferred[None]]] = {}
         self._paused: Lru[str, tuple[float, float]] = Lru(MOST_PAUSED)
         """User → when they may be asked for again, and the pause until then, in seconds."""
+        self._back: Lru[str, float] = Lru(MOST_PAUSED)
+        """Server → when it was heard from after it had failed: pauses from before that are over."""
         self._heard: dict[str, int] = {}
         """Newest stream_id that came while the list of a user was being read."""
         self._turns: Turns[str] = Turns()
@@ -151,8 +153,11 @@ class RemoteLists:
             return
         if not await self._is_near(user_id):
             return
-        keys = _user_keys(user_id, content)
-        await self._writer.append([DeviceListRow(user_id)], also=[lambda tx: _put_user_keys(tx, keys)])
+        held = await self._database.read(cross_signing_table.keys_of, [user_id])
+        known = {key.usage: key.json for key in held}
+        keys = [key for key in _user_keys(user_id, content) if known.get(key.usage) != key.json]
+        if keys:
+            await self._writer.append([DeviceListRow(user_id)], also=[lambda tx: _put_user_keys(tx, keys)])
 
     # Who is followed
 
@@ -184,13 +189,19 @@ class RemoteLists:
 
     # Reading anew
 
-    async def resync(self) -> None:
-        """Read the stale lists anew that are due; called now and then."""
+    async def resync(self, server: str | None = None) -> None:
+        """Read the stale lists anew that are due, of one server or of all; called now and then."""
         after = ""
         while users := await self._database.read(remote_table.stale, after, PAGE):
             after = users[-1]
             for user_id in users:
-                await self._try_again(user_id)
+                if server is None or server_name_of(user_id) == server:
+                    await self._try_again(user_id)
+
+    def is_back(self, server: str) -> None:
+        """A server is heard from that had failed: what is stale of its users is read at once."""
+        self._back.put(server, self._clock.monotonic_s())
+        self._tasks.start("read device lists of a server that is back", self.resync(server))
 
     async def _try_again(self, user_id: str) -> None:
         try:
@@ -207,6 +218,9 @@ class RemoteLists:
             await turn
             return
         due_s, pause_s = self._paused.get(user_id) or (0.0, 0.0)
+        was_back_s = self._back.get(server_name_of(user_id))
+        if was_back_s is not None and was_back_s > due_s - pause_s:
+            due_s, pause_s = 0.0, 0.0
         if self._clock.monotonic_s() < due_s:
             raise RemoteKeysFailed("The other server did not answer lately; it will be asked again later.")
         waiting = self._reading[user_id] = []
@@ -319,6 +333,8 @@ def _read(tx: Cursor, wanted: Mapping[str, Sequence[str]]) -> tuple[FoundKeys, s
     found = FoundKeys()
     if not lists:
         return found, fresh
+    # Also of users without devices: clients forget those that they knew only if they are told.
+    found.device_keys.update((user_id, {}) for user_id in lists)
     # A stale list is better than none, should its server not answer.
     for user_id, device_id, json in remote_table.devices_of(tx, list(lists)):
         devices = found.device_keys.setdefault(user_id, {})

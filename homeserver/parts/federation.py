@@ -180,7 +180,9 @@ def connect_presence(presence: Presence, federating: Federating) -> None:
 def _connect_keys(base: Foundations, encryption: Encryption, federating: Federating) -> None:
     news = DeviceNews(encryption.for_servers, base.database, base.server_name)
     federating.sender.tell(DeviceListRow, news.changed)
+    federating.sender.introduce_by(news.introduction)
     federating.catching_up.tell(news.missed)
+    federating.transport.destinations.on_recovery(encryption.remote_lists.is_back)
     transactions = federating.receiving.transactions
     transactions.handle("m.direct_to_device", encryption.received_messages)
     transactions.handle(DEVICE_LIST_UPDATE, encryption.remote_lists.device_changed)

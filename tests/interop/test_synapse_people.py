@@ -8,7 +8,7 @@ import canonicaljson
 import pytest
 from nacl.signing import SigningKey
 
-from tests.cast import Actor, Device, refused
+from tests.cast import Actor, Device, logged_in, refused
 from tests.federated import joins_through
 from tests.interop.synapse import Sides
 from tests.sync_answer import Synced
@@ -67,6 +67,31 @@ def test_keys_are_read_and_claimed_and_changes_are_told(sides: Sides) -> None:
         body = {"display_name": "a phone"}
         assert one.asks("PUT", "devices", one.device_id, body=body) == {}
         other.syncs_until(since, lambda seen: one.user_id in _changed(seen.last))  # noqa: B023
+
+
+def test_who_meets_and_parts_is_told_to_both_and_lists_are_read_anew(sides: Sides) -> None:
+    romeo, juliet = sides.here.cast("romeo"), sides.there.cast("juliet")
+    known = {who.user_id: {who.device_id: _uploads_keys(who)["keys"]} for who in (romeo, juliet)}
+    room = romeo.creates_room(preset="public_chat")
+    tokens = {who: who.sync() for who in (romeo, juliet)}
+    for _ in range(2):
+        joins_through(juliet, room, sides.here)
+        for one, other in ((romeo, juliet), (juliet, romeo)):
+            tokens[one] = one.syncs_until(tokens[one], lambda seen: other.user_id in _changed(seen.last)).last  # noqa: B023
+            asked = one.asks("POST", "keys", "query", body={"device_keys": {other.user_id: []}})
+            devices = asked["device_keys"][other.user_id]
+            assert {device: keys["keys"] for device, keys in devices.items()} == known[other.user_id]
+        since = tokens[romeo]
+        juliet.leaves(room)
+        # Synapse does not tell this to who leaves.
+        mine, theirs = (romeo, juliet) if sides.here.is_ours else (juliet, romeo)
+        left = mine.syncs_until(tokens[mine], lambda seen: theirs.user_id in _left(seen.last))  # noqa: B023
+        tokens[mine] = left.last
+        romeo.syncs_until(since, lambda seen: seen.timeline(room).memberships.get(juliet.user_id) == "leave")
+        # Apart, both take another device, of which the other hears when they meet again.
+        for who in (romeo, juliet):
+            tablet = logged_in(who.wire, who.user_id)
+            known[who.user_id][tablet.device_id] = _uploads_keys(tablet)["keys"]
 
 
 def test_signing_keys_of_users_cross(sides: Sides) -> None:
@@ -136,6 +161,11 @@ def _in_a_room(sides: Sides) -> tuple[Actor, Actor, str]:
 def _changed(answer: Synced) -> list[str]:
     changed: list[str] = answer.answer.get("device_lists", {}).get("changed", [])
     return changed
+
+
+def _left(answer: Synced) -> list[str]:
+    left: list[str] = answer.answer.get("device_lists", {}).get("left", [])
+    return left
 
 
 def _uploads_keys(device: Device) -> Json:

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.cast import Cast, Device, logged_in, refused
+from tests.device_followers import Follower, shown
 from tests.key_ring import Identity, Keys, changed, left, queries, uploads_identity
 from tests.servers import MakeServer
 from tests.sync_answer import Synced
-from tests.wire import Json
 
 SEEDS = range(3)
 STEPS = 40
@@ -133,51 +133,11 @@ def test_bad_tokens_are_refused(cast: Cast) -> None:
             romeo.asks("GET", "keys", "changes", **query)
 
 
-class Follower:
-    """A client that follows the device lists of all with whom it shares a room; nobody else is of interest."""
-
-    def __init__(self, device: Device) -> None:
-        self.device = device
-        self.at = device.sync()
-        self.lists: dict[str, Json] = {}
-        self.follows(set(self.neighbours()))
-
-    def neighbours(self) -> set[str]:
-        """Who shares a room with the user, the user too: asked of the server."""
-        rooms = self.device.asks("GET", "joined_rooms")["joined_rooms"]
-        members = (self.device.asks("GET", "rooms", room, "joined_members")["joined"] for room in rooms)
-        return {self.device.user_id, *(user for each in members for user in each)}
-
-    def follows(self, users: set[str], gone: set[str] = frozenset()) -> None:  # type: ignore[assignment]
-        """Look up who changed, forget who is gone."""
-        for user in gone:
-            self.lists.pop(user, None)
-        if users:
-            found = queries(self.device, *users)
-            for user in users:
-                self.lists[user] = shown(found, user)
-
-    def catches_up(self, *, was_away: bool) -> None:
-        """By /sync, or with a new start and /keys/changes."""
-        if was_away:
-            now = self.device.sync()
-            came, went = changes(self.device, self.at, now)
-        else:
-            now = self.device.sync(self.at)
-            came, went = list(changed(now.answer)), list(left(now.answer))
-        self.at = now
-        assert not set(came) & set(went)
-        self.follows(set(came), set(went))
-
-    def is_right(self) -> None:
-        """The lists are those that the server has now."""
-        neighbours = self.neighbours()
-        found = queries(self.device, *neighbours)
-        assert self.lists == {user: shown(found, user) for user in neighbours}
-
-
-def shown(found: Json, user: str) -> Json:
-    return [found[part].get(user) for part in ("device_keys", "master_keys", "self_signing_keys")]
+def is_right(follower: Follower) -> None:
+    """The lists are those that the server has now."""
+    neighbours = follower.neighbours()
+    found = queries(follower.device, *neighbours)
+    assert follower.lists == {user: shown(found, user) for user in neighbours}
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -198,7 +158,7 @@ def test_any_story_of_joins_and_keys_leaves_followers_with_the_lists_of_the_serv
         for follower in followers:
             if step == STEPS - 1 or rng.random() < 0.3:
                 follower.catches_up(was_away=rng.random() < 0.4)
-                follower.is_right()
+                is_right(follower)
 
 
 def _something_happens(rng: random.Random, devices: list[Device], people: list[Device], rooms: list[str]) -> None:

@@ -150,8 +150,16 @@ def test_a_list_is_read_once_and_then_follows_the_updates(fresh_database: FreshD
         assert await verona.shown() == mantua.devices == {"ONE": keys_of("ONE", 1)}
         assert (mantua.asked, mantua.queried) == (1, 0)
         assert verona.told == [BENVOLIO] * 3
+        await verona.lists.device_changed(MANTUA, mantua.update("ONE", None))
+        # Who has lost all devices is still there, so that clients forget them.
+        assert await verona.shown() == {}
         answer: Any = await verona.queries.query(ROMEO, {BENVOLIO: ()}, 1000)
         assert answer["master_keys"] == {BENVOLIO: mantua.identity.master_key()}
+        told = len(verona.told)
+        await verona.lists.user_keys_changed(
+            MANTUA, {"user_id": BENVOLIO, f"{MASTER}_key": mantua.identity.master_key()}
+        )
+        assert len(verona.told) == told
         other = Identity(BENVOLIO)
         await verona.lists.user_keys_changed(MANTUA, {"user_id": BENVOLIO, f"{MASTER}_key": other.master_key()})
         answer = await verona.queries.query(ROMEO, {BENVOLIO: ()}, 1000)
@@ -189,6 +197,36 @@ def test_after_a_gap_the_list_is_read_anew_and_a_server_that_is_away_is_left_alo
         verona.clock.advance(LONGEST_PAUSE_S)
         await verona.lists.resync()
         assert await verona.kept() == ["ONE"]
+
+    at_house(fresh_database(), story)
+
+
+def test_a_server_that_is_back_is_asked_at_once_and_left_alone_again_if_it_fails(
+    fresh_database: FreshDatabase,
+) -> None:
+    async def story(house: House) -> None:
+        mantua = Mantua()
+        verona = Verona(house, mantua)
+        await verona.meets()
+        mantua.update("ONE", keys_of("ONE"))
+        await verona.shown()
+        mantua.is_away = True
+        mantua.update("LOST", keys_of("LOST"))
+        await verona.lists.device_changed(MANTUA, mantua.update("TWO", keys_of("TWO")))
+        await verona.idle()
+        asked = mantua.asked
+        verona.clock.advance(1)
+        for server in ("other.example", MANTUA):
+            verona.lists.is_back(server)
+            await verona.idle()
+        assert mantua.asked == asked + 1
+        verona.clock.advance(1)
+        await verona.lists.resync()
+        assert mantua.asked == asked + 1
+        mantua.is_away = False
+        verona.lists.is_back(MANTUA)
+        await verona.idle()
+        assert await verona.kept() == ["LOST", "ONE", "TWO"]
 
     at_house(fresh_database(), story)
 
