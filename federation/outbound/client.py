@@ -8,7 +8,7 @@ Redirects are not followed: a signature is for one server and one target.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 from urllib.parse import quote, urlencode
 
@@ -17,6 +17,7 @@ from federation.outbound.agent import ExchangeFailed, HttpAgent, HttpAnswer, Pee
 from federation.outbound.bodies import BodyTooLong
 from federation.outbound.destinations import Destinations
 from federation.outbound.errors import RemoteNonsense, RemoteRefused, RemoteUnreachable
+from federation.outbound.pace import Pace
 from federation.outbound.resolver import Resolver
 from federation.outbound.waiting import Lanes
 from homeserver.core import canonical_json
@@ -103,12 +104,35 @@ class FederationClient:
     async def put_for_bytes(
         self, destination: str, path: str, query: Query | None, body: bytes, *, timeout_s: float, limit_bytes: int
     ) -> bytes:
-        """PUT with an answer that is too large to be decoded as a whole: its body as it came. Raises RemoteError."""
+        """PUT with an answer that is no JSON object: its body as it came. Raises RemoteError."""
         order = _Order(destination, "PUT", with_query(path, query), body, True, limit_bytes, None)
         answer = await self._send(order, timeout_s, False, repeatable=True)
         if not 200 <= answer.status < 300:
             raise _refusal(destination, answer)
         return answer.body
+
+    async def hand_on(
+        self,
+        destination: str,
+        path: str,
+        query: Query | None,
+        body: bytes | None = None,
+        *,
+        take: Callable[[bytes], object],
+        opened: Callable[[HttpAnswer], object],
+        timeout_s: float,
+        limit_bytes: int,
+    ) -> None:
+        """GET, or PUT if there is a body, with an answer too large to be held: `take` gets it in pieces as they come.
+
+        `opened` is called before the first piece, and again where it comes anew. Raises RemoteError, and NotTaken where
+        `take` fails.
+        """
+        method = "GET" if body is None else "PUT"
+        order = _Order(destination, method, with_query(path, query), body, True, limit_bytes, take, opened)
+        answer = await self._send(order, timeout_s, False, repeatable=True)
+        if answer.status != 200:
+            raise _refusal(destination, answer)
 
     async def post(
         self,
@@ -164,8 +188,13 @@ class FederationClient:
             except TookTooLong:
                 raise RemoteUnreachable(destination, "has too many requests of ours to answer already") from None
         asked_at_ms = self._clock.now_ms()
+        if order.take is None:
+            work = self._attempt(order, repeatable)
+        else:
+            pace = Pace(self._clock, order.take)
+            work = pace.keep(self._attempt(replace(order, take=pace.take), repeatable))
         try:
-            answer = await within(self._clock, timeout_s, self._attempt(order, repeatable))
+            answer = await within(self._clock, timeout_s, work)
         except (ExchangeFailed, TookTooLong) as error:
             self._resolver.forget(destination)
             self._destinations.failed(destination, asked_at_ms)

@@ -12,15 +12,14 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from federation.outbound.client import LIMIT_BYTES, MEBIBYTE, TIMEOUT_S, FederationClient, path
+from federation.outbound.client import LIMIT_BYTES, TIMEOUT_S, FederationClient, path
 from federation.outbound.errors import RemoteNonsense, RemoteRefused
+from federation.outbound.state_answers import StateAnswer, fetch
 from homeserver.core import canonical_json
 from homeserver.core.canonical_json import JsonObject, JsonValue
 from homeserver.core.room_rules import ROOM_RULES, RoomRules
 
 MAKE_TIMEOUT_S: Final = 20.0
-SEND_TIMEOUT_S: Final = 300.0
-STATE_LIMIT_BYTES: Final = 600 * MEBIBYTE
 
 Change = Literal["join", "knock", "leave"]
 
@@ -33,18 +32,15 @@ class Template:
     event: JsonObject
 
 
-class JoinAnswer(msgspec.Struct):
-    """What came back for a join. The events are still encoded: there may be very many."""
+@dataclass(frozen=True, slots=True)
+class JoinAnswer:
+    """What came back for a join. Its events are put down elsewhere: there may be very many."""
 
-    event: msgspec.Raw = msgspec.Raw()
-    """Empty where the server sent none."""
-    state: list[msgspec.Raw] = []
-    auth_chain: list[msgspec.Raw] = []
-    members_omitted: bool = False
-    servers_in_room: list[str] | None = None
+    event: JsonObject | None
+    members_omitted: bool
+    servers_in_room: Sequence[str]
 
 
-_decode_join: Final = msgspec.json.Decoder(JoinAnswer).decode
 _decode_invite: Final = msgspec.json.Decoder(tuple[int, dict[str, Any]]).decode
 
 
@@ -72,22 +68,18 @@ class MembershipRequests:
         return Template(rules, event)
 
     async def send_join(
-        self, destination: str, room_id: str, event_id: str, event: bytes, *, omit_members: bool
+        self, destination: str, room_id: str, event_id: str, event: bytes, events: StateAnswer, *, omit_members: bool
     ) -> JoinAnswer:
-        """PUT send_join. Raises RemoteError."""
+        """PUT send_join; the events of the state and of the auth chain are put down. Raises RemoteError."""
         target = path("/_matrix/federation/v2/send_join/{}/{}", room_id, event_id)
-        body = await self._client.put_for_bytes(
-            destination,
-            target,
-            {"omit_members": omit_members},
-            event,
-            timeout_s=SEND_TIMEOUT_S,
-            limit_bytes=STATE_LIMIT_BYTES,
+        query = {"omit_members": omit_members}
+        answer = await fetch(self._client, destination, target, query, event, events)
+        signed, servers = answer.get("event"), answer.get("servers_in_room")
+        return JoinAnswer(
+            signed if isinstance(signed, dict) else None,
+            answer.get("members_omitted") is True,
+            [each for each in servers if isinstance(each, str)] if isinstance(servers, list) else [],
         )
-        try:
-            return _decode_join(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise RemoteNonsense(destination, f"answered a join with what makes no sense: {error}") from None
 
     async def send_knock(self, destination: str, room_id: str, event_id: str, event: bytes) -> list[JsonObject]:
         """PUT send_knock; the stripped state of the room. Raises RemoteError."""

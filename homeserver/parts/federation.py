@@ -35,6 +35,7 @@ from homeserver.rooms.received_invites import ReceivedInvites
 from homeserver.rooms.remote_joins import RemoteJoins
 from homeserver.rooms.restricted import Admissions
 from homeserver.rooms.server_acl import ServerAcls
+from homeserver.rooms.state_intake import Intakes
 from homeserver.rooms.stripped import StrippedStates
 from homeserver.rooms.third_party_invites import Exchanges, ThirdPartyInvites
 from homeserver.rooms.withdrawals import Withdrawals
@@ -82,7 +83,8 @@ def make_federating(base: Foundations, rooms: RoomCore, transport: Transport) ->
     ring = transport.ring
     peers = RemotePeers(transport.client, ring)
     accepter = Accepter(rooms.appender, rooms.heads, rooms.state, rooms.events, peers, ring, writer, clock)
-    imports = Imports(database, rooms.appender, rooms.heads, rooms.state, ring, server_name)
+    intakes = Intakes(rooms.appender, ring, clock)
+    imports = Imports(database, rooms.appender, rooms.heads, rooms.state, intakes, server_name)
     acls = ServerAcls(rooms.appender)
     transactions = Transactions(transport.client, clock, server_name)
     catching_up = CatchingUp(database, transactions, server_name)
@@ -93,7 +95,7 @@ def make_federating(base: Foundations, rooms: RoomCore, transport: Transport) ->
     outside = OutsideMemberships(database, writer, rooms.heads, rooms.events, server_name)
     stripped = StrippedStates(database, rooms.state, rooms.events)
     turns: Turns[str] = Turns()
-    joins = RemoteJoins(requests, imports, accepter, rooms.heads, ring, clock, sender.leave_out)
+    joins = RemoteJoins(requests, imports, accepter, rooms.heads, ring, sender.leave_out)
     exchanges = Exchanges(requests, rooms.appender, rooms.heads, writer)
     elsewhere = OtherServers(
         Asking(requests, transport.queries),

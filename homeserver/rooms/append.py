@@ -179,7 +179,7 @@ class Appender:
                 if planned.is_new:
                     self._heads.put(planned.room)
         if any(row.is_history for row in rows):
-            committed.addCallback(self._settled, [row for row in rows if row.is_history])
+            committed.addCallback(self._settled, [row for row in rows if row.is_history], plan.forgets_members)
         return committed
 
     async def _fetch(self, missing: Missing) -> frozenset[str]:
@@ -246,12 +246,13 @@ class Appender:
                     room.uncommitted.pop(entry.event.event_id, None)
                     room.trim(entry.position)
 
-    def _settled(self, _: None, rows: Sequence[EventRow]) -> None:
+    def _settled(self, _: None, rows: Sequence[EventRow], forgets_members: bool) -> None:
         """History is committed; the ring does not tell of it."""
         for row in rows:
             if row.changes is not None and row.changes.nodes:
                 self._state.committed(row.changes.nodes)
-            self._events.settled(row)
+            if row.event.membership is None or not forgets_members:
+                self._events.settled(row)
             row.changes = None
             room = self._heads.cached_by_number(row.room)
             if room is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import structlog
 
@@ -29,6 +29,33 @@ MOST_SINGLE_EVENTS: Final = 60
 MOST_AUTH_ROUNDS: Final = 10
 
 log: Final = structlog.get_logger("homeserver.rooms.gaps")
+
+
+class Leaning(Protocol):
+    """An event, or what is known of it."""
+
+    @property
+    def event_id(self) -> EventId:
+        """Its id."""
+        ...
+
+    @property
+    def depth(self) -> int:
+        """How far it is from the beginning, as its sender says."""
+        ...
+
+    @property
+    def prev_events(self) -> Sequence[EventId]:
+        """What it follows."""
+        ...
+
+    @property
+    def auth_events(self) -> Sequence[EventId]:
+        """What it leans on."""
+        ...
+
+
+L = TypeVar("L", bound=Leaning)
 
 
 class PeerFailed(Exception):
@@ -265,7 +292,7 @@ def _ancestry(pool: Mapping[EventId, Event], events: Iterable[Event]) -> dict[Ev
     return kept
 
 
-def in_order(events: Iterable[Event], *, by_prev: bool) -> list[Event]:
+def in_order(events: Iterable[L], *, by_prev: bool) -> list[L]:
     """Events after those that they lean on (and follow, if `by_prev`). Those that go round in a circle are left out."""
     pool = {event.event_id: event for event in events}
     graph: dict[EventId, list[EventId]] = {}

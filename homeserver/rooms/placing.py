@@ -159,6 +159,10 @@ class Placer:
             wanted.update(dict.fromkeys((event.event_id, *event.prev_events, *event.auth_events)))
         self.find(wanted)
 
+    def are_new(self, event_ids: Iterable[EventId]) -> None:
+        """These events need not be looked for: they cannot be here."""
+        self._surely_new.update(event_ids)
+
     def find(self, event_ids: Iterable[EventId]) -> dict[EventId, EventRow | None]:
         """Events by their ids; None for those that we do not have."""
         found: dict[EventId, EventRow | None] = {}

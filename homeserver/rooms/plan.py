@@ -88,6 +88,8 @@ class Plan:
     rows: list[EventRow] = field(default_factory=list)
     rooms: dict[str, RoomPlan] = field(default_factory=dict)
     next_history_position: int = -1
+    forgets_members: bool = False
+    """Whether the members among what is history stay in memory no longer than until they are committed."""
     recommending: Recommending | None = None
     """What policy servers said; None for what is only looked at, for which they are not asked."""
 

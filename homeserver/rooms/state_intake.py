@@ -1,0 +1,261 @@
+"""Takes the events of a state from another server: put down as they came, checked and kept some hundred at a time.
+
+What the events lean on may come before them or after. So they are read in the order of their coming, and what leans on
+something that is not here yet is read again at the end, then in the right order. Of each event that was taken only a
+few words stay in memory: the events themselves are many, and nobody needs them now.
+Specification: server-server API, "Checks performed on receipt of a PDU", PUT /v2/send_join/{roomId}/{eventId}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
+from sys import intern
+from typing import Final
+
+import structlog
+from twisted.internet.defer import Deferred
+
+from federation.outbound.state_answers import PutDown, StateAnswer
+from homeserver.core.auth.state import CREATE
+from homeserver.core.canonical_json import MAX_FEDERATION_NESTING, BadJson, decode_object
+from homeserver.core.event import BadEvent, Event
+from homeserver.core.ids import EventId, RoomId
+from homeserver.core.received import Received, receive
+from homeserver.core.room_rules import RoomRules
+from homeserver.rooms.append import Appender
+from homeserver.rooms.gaps import in_order
+from homeserver.rooms.incoming import Verifier
+from homeserver.rooms.missing import Unplaceable
+from homeserver.rooms.placing import Placer
+from homeserver.rooms.plan import Plan, RoomPlan
+from homeserver.rooms.room import Room
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.writer import Also
+from storage import room_log
+from storage.rows import EventRow, Status
+
+PIECE: Final = 500
+"""Events that are checked and written together."""
+READ_AT_ONCE: Final = 50
+"""Events that are looked at before others have their turn: a millisecond or two."""
+MOST_HELD: Final = 1_000
+"""Events that wait for others and are held until then; if they are more they are read again."""
+
+log: Final = structlog.get_logger("homeserver.rooms.imports")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An event that was taken: where it is in the state, and how."""
+
+    event_id: EventId
+    key: tuple[str, str]
+    position: int
+    membership: str | None
+    is_rejected: bool
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """An event that leans on what has not come yet."""
+
+    event_id: EventId
+    depth: int
+    auth_events: tuple[EventId, ...]
+    at: int
+    size: int
+    received: Received | None
+    prev_events: tuple[EventId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The room in which the events are kept. `is_new`: nothing of it is in the database yet, not even its number."""
+
+    number: int
+    is_new: bool = False
+
+
+Begin = Callable[[Event], Awaitable[Place]]
+"""Gets the event that made the room, which is rightly signed. Raises what the intake is to end with."""
+
+
+class Intakes:
+    """Takes states."""
+
+    def __init__(self, appender: Appender, verifier: Verifier, clock: Clock) -> None:
+        self._appender = appender
+        self._verifier = verifier
+        self._clock = clock
+
+    async def begin(
+        self, room_id: str, rules: RoomRules, answer: StateAnswer, begin: Begin, here: Collection[EventId] = ()
+    ) -> Intake:
+        """Take all events of an answer that are well formed, rightly signed, and of the room.
+
+        Those that are `here` already are passed over; those of which the auth events are neither here nor among them
+        are left out.
+        """
+        intake = Intake(self._appender, self._verifier, self._clock, room_id, rules, here, begin)
+        await intake.take(answer)
+        return intake
+
+    async def go_on(self, room: Room, answer: StateAnswer, here: Collection[EventId] = ()) -> Intake:
+        """The same for a room that we know."""
+
+        async def known(create: Event) -> Place:
+            return Place(room.number)
+
+        intake = Intake(self._appender, self._verifier, self._clock, room.room_id, room.rules, here, known)
+        intake.create, intake.place = room.create, Place(room.number)
+        await intake.take(answer)
+        return intake
+
+
+class Intake:
+    """The taking of one answer."""
+
+    def __init__(
+        self,
+        appender: Appender,
+        verifier: Verifier,
+        clock: Clock,
+        room_id: str,
+        rules: RoomRules,
+        here: Collection[EventId],
+        begin: Begin,
+    ) -> None:
+        self.known: dict[EventId, Known] = {}
+        """What was taken."""
+        self.named: dict[str, list[EventId]] = {}
+        """The state events in each array of the answer."""
+        self.create: Event | None = None
+        self.place: Place | None = None
+        self._appender = appender
+        self._verifier = verifier
+        self._clock = clock
+        self._room_id = room_id
+        self._rules = rules
+        self._here = here
+        self._begin = begin
+        self._batch: dict[EventId, Received] = {}
+        self._waiting: dict[EventId, _Waiting] = {}
+        self._is_made = False
+        self._committed: Deferred[None] | None = None
+        self._left_out = 0
+
+    async def take(self, answer: StateAnswer) -> None:
+        """Take all."""
+        for number, put_down in enumerate(answer.events(), start=1):
+            if number % READ_AT_ONCE == 0:
+                await self._clock.sleep(0)
+            received = self._read(put_down.pdu)
+            if received is None:
+                self._left_out += 1
+                continue
+            event = received.event
+            self.named.setdefault(put_down.array, []).append(event.event_id)
+            if self._is_here(event.event_id) or event.event_id in self._waiting:
+                continue
+            if self.create is None and event.key == CREATE:
+                await self._begun(received)
+            if self.create is not None and all(map(self._is_here, event.auth_events)):
+                await self._add(received)
+            else:
+                self._put_aside(received, put_down)
+        for number, waiting in enumerate(in_order(self._waiting.values(), by_prev=False)):
+            if number % READ_AT_ONCE == 0:
+                await self._clock.sleep(0)
+            again = waiting.received or self._read(answer.read(waiting.at, waiting.size))
+            if again is not None:
+                await self._add(again)
+        await self._flush()
+        await self._commit()
+        if self._left_out:
+            log.info("events of a state were left out", room=self._room_id, events=self._left_out)
+
+    def _read(self, pdu: bytes) -> Received | None:
+        """The event, in the form in which it is to be used; None if it is none, or not of the state of this room."""
+        try:
+            received = receive(decode_object(pdu, MAX_FEDERATION_NESTING), self._rules)
+        except (BadJson, BadEvent):
+            return None
+        event = received.event
+        return received if event.is_state and event.room_id == self._room_id else None
+
+    def _is_here(self, event_id: EventId) -> bool:
+        return event_id in self.known or event_id in self._batch or event_id in self._here
+
+    async def _begun(self, received: Received) -> None:
+        """The event that made the room has come: without it nothing can be judged."""
+        problem = (await self._verifier.verify_received([received]))[0]
+        if problem is None:
+            self.place = await self._begin(received.event)
+            self.create = received.event
+
+    def _put_aside(self, received: Received, put_down: PutDown) -> None:
+        event = received.event
+        held = received if len(self._waiting) < MOST_HELD else None
+        self._waiting[event.event_id] = _Waiting(
+            event.event_id, event.depth, event.auth_events, put_down.at, len(put_down.pdu), held
+        )
+
+    async def _add(self, received: Received) -> None:
+        self._batch[received.event.event_id] = received
+        if len(self._batch) >= PIECE:
+            await self._flush()
+
+    async def _flush(self) -> None:
+        """Check the signatures of the batch, judge the events, and have them written."""
+        place = self.place
+        if not self._batch or place is None:
+            return
+        batch, self._batch = list(self._batch.values()), {}
+        problems = await self._verifier.verify_received(batch)
+        signed = [each.event for each, problem in zip(batch, problems, strict=True) if problem is None]
+        # The next events are read while these are written, but no more than that.
+        await self._commit()
+        also: list[Also] = []
+        if place.is_new and not self._is_made:
+            also.append(
+                partial(room_log.make_room, room=place.number, room_id=self._room_id, version=self._rules.version)
+            )
+        rows, self._committed = await self._appender.queue_script(partial(self._script, place, signed), also)
+        self._is_made = True
+        self._left_out += len(batch) - len(rows)
+        for row in rows:
+            self.known[row.event.event_id] = _known(row)
+
+    async def _commit(self) -> None:
+        committed, self._committed = self._committed, None
+        if committed is not None:
+            await committed
+
+    def _script(self, place: Place, events: Sequence[Event], plan: Plan) -> list[EventRow]:
+        head = plan.inputs.head_of(self._room_id)
+        room = Room(place.number, RoomId(self._room_id), self._rules) if head is None else head
+        planned = plan.rooms[self._room_id] = RoomPlan(plan, room)
+        plan.forgets_members = True
+        placer = Placer(planned)
+        placer.create = placer.create or self.create
+        # Where senders choose the ids, another room may have an event of the same id.
+        if place.is_new and not self._rules.event_id_in_pdu:
+            placer.are_new(event.event_id for event in events)
+        placer.prefetch(events)
+        rows: list[EventRow] = []
+        for event in events:
+            try:
+                rows.append(placer.add_outlier(event).row)
+            except Unplaceable:
+                continue
+        return rows
+
+
+def _known(row: EventRow) -> Known:
+    event = row.event
+    # A few words that are the same for very many.
+    event_type, membership = intern(event.type), None if event.membership is None else intern(event.membership)
+    key = (event_type, event.state_key or "")
+    return Known(event.event_id, key, row.position, membership, row.status is Status.REJECTED)
