@@ -6,7 +6,7 @@ import msgspec
 
 from homeserver.core.rate import KEYS
 from homeserver.encryption.dehydrated import DehydratedDevices, NewDehydrated, Page
-from homeserver.web.decode import ObjectField, ValueField
+from homeserver.web.decode import ObjectField
 from homeserver.web.endpoint import USER, Requester, endpoint, endpoints
 
 PATH = "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device"
@@ -19,8 +19,8 @@ class DehydratedBody(msgspec.Struct, frozen=True):
     device_keys: ObjectField
     device_id: str | None = None
     initial_device_display_name: str | None = None
-    one_time_keys: dict[str, ValueField] | None = None
-    fallback_keys: dict[str, ValueField] | None = None
+    one_time_keys: dict[str, msgspec.Raw] | None = None
+    fallback_keys: dict[str, msgspec.Raw] | None = None
 
 
 class DehydratedAnswer(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ import msgspec
 from homeserver.core.rate import KEYS
 from homeserver.encryption.keys import Keys
 from homeserver.encryption.uploads import Upload
-from homeserver.web.decode import ObjectField, ValueField
+from homeserver.web.decode import decode_object
 from homeserver.web.endpoint import USER_OR_GUEST, Requester, endpoint, endpoints
 
 DEFAULT_TIMEOUT_MS = 10_000
@@ -18,9 +18,9 @@ MAX_QUERY_BYTES = 8 * 1024 * 1024
 class UploadBody(msgspec.Struct, frozen=True):
     """What a device uploads."""
 
-    device_keys: ObjectField | None = None
-    one_time_keys: dict[str, ValueField] | None = None
-    fallback_keys: dict[str, ValueField] | None = None
+    device_keys: msgspec.Raw = msgspec.Raw(b"null")
+    one_time_keys: dict[str, msgspec.Raw] | None = None
+    fallback_keys: dict[str, msgspec.Raw] | None = None
 
 
 class QueryBody(msgspec.Struct, frozen=True):
@@ -40,7 +40,8 @@ class ClaimBody(msgspec.Struct, frozen=True):
 @endpoint("POST", "/_matrix/client/v3/keys/upload", access=USER_OR_GUEST, limit=KEYS)
 async def upload_keys(keys: Keys, who: Requester, body: UploadBody) -> dict[str, dict[str, int]]:
     """Publish keys of the device."""
-    upload = Upload(body.device_keys, body.one_time_keys or {}, body.fallback_keys or {})
+    device_keys = None if bytes(body.device_keys) == b"null" else decode_object(bytes(body.device_keys))
+    upload = Upload(device_keys, body.one_time_keys or {}, body.fallback_keys or {})
     return {"one_time_key_counts": await keys.uploads.upload(who, upload)}
 
 

@@ -29,11 +29,16 @@ def put(tx: Statements, device: int, json: bytes) -> None:
     )
 
 
-def one(tx: Cursor, device: int) -> bytes | None:
-    """The keys of a device; None if it has none."""
-    tx.execute("SELECT json FROM device_keys WHERE device = %s", (device,))
+def of_uploader(tx: Cursor, device: int) -> tuple[bytes | None, bool]:
+    """The keys of a device, and whether its user has a cross-signing key of the same name."""
+    tx.execute(
+        "SELECT device_keys.json, EXISTS (SELECT FROM cross_signing_keys AS key WHERE key.user_id = devices.user_id"
+        " AND key.public_key = devices.device_id) FROM devices LEFT JOIN device_keys USING (device)"
+        " WHERE device = %s",
+        (device,),
+    )
     row = tx.fetchone()
-    return None if row is None else bytes(row[0])
+    return (None, False) if row is None else (None if row[0] is None else bytes(row[0]), row[1])
 
 
 def of_users(tx: Cursor, user_ids: Sequence[str]) -> list[DeviceWithKeys]:

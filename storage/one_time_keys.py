@@ -19,8 +19,7 @@ from storage.statements import Statements
 _KEYS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-@dataclass(frozen=True, slots=True)
-class OneTimeKey:
+class OneTimeKey(NamedTuple):
     """A one-time key or a fallback key. `json` is an encoded object, or a string."""
 
     algorithm: str

@@ -1,7 +1,7 @@
-"""Keys that clients publish, as they must look: of devices, of users, one-time keys. Checked before anything is kept.
+"""Keys that clients publish, as they must look: of devices and of users. Checked before anything is kept.
 
-Specification: client-server API, "Device keys", "One-time and fallback keys", "Cross-signing"; "Signing JSON" in the
-appendices. All errors are sentences for the client; each kind is a class, so that the door can name its error code.
+Specification: client-server API, "Device keys", "Cross-signing"; "Signing JSON" in the appendices. One-time keys are in
+`one_time_keys`. All errors are sentences for the client; each kind is a class, so that the door can name its code.
 """
 
 from __future__ import annotations
@@ -12,15 +12,12 @@ from typing import Final
 
 from homeserver.core import canonical_json
 from homeserver.core.canonical_json import JsonObject, JsonValue, NotCanonical
-from homeserver.core.signatures import BadSignature, verify_json
+from homeserver.core.signatures import verify_json
 from homeserver.core.unpadded_base64 import decode_base64
 
 ED25519: Final = "ed25519"
-SIGNED_PREFIX: Final = "signed_"
 KEY_BYTES: Final = 32
 MAX_DEVICE_KEYS_BYTES: Final = 65_536
-MAX_KEY_BYTES: Final = 8_192
-MAX_KEY_NAME: Final = 255
 
 MASTER: Final = "master"
 SELF_SIGNING: Final = "self_signing"
@@ -79,7 +76,7 @@ def check_device_keys(value: JsonObject, user_id: str, device_id: str) -> Device
     if key_id not in identity:
         raise BadKeys(f"device_keys.keys must hold {key_id}.")
     _public_key(identity[key_id], key_id)
-    _check_form(value.get("signatures"), "device_keys.signatures")
+    check_form(value.get("signatures"), "device_keys.signatures")
     json = _canonical(of_own(value, user_id), "device_keys", MAX_DEVICE_KEYS_BYTES)
     verify_json(value, user_id, key_id, identity[key_id])
     return DeviceKeys(user_id, device_id, identity[key_id], identity, json)
@@ -91,31 +88,6 @@ def parse_stored(json: bytes) -> DeviceKeys:
     user_id, device_id = str(value["user_id"]), str(value["device_id"])
     identity = _strings(value.get("keys"), "keys")
     return DeviceKeys(user_id, device_id, identity.get(f"{ED25519}:{device_id}", ""), identity, json)
-
-
-def check_one_time_key(name: str, value: JsonValue, device: DeviceKeys | None) -> tuple[str, str, bytes]:
-    """Algorithm, key id and JSON of a one-time or fallback key of a device. Raises BadKeys or BadSignature.
-
-    Keys of signed_… algorithms must be signed by the device. Others may be any string or object.
-    """
-    algorithm, colon, key_id = name.partition(":")
-    if not algorithm or not colon or not key_id or len(name) > MAX_KEY_NAME or "\0" in name:
-        raise BadKeys(f"{name[:40]!r} is no name of a key: it must be algorithm:key_id.")
-    json = _canonical(value, name, MAX_KEY_BYTES)
-    if isinstance(value, dict):
-        if not isinstance(value.get("key"), str):
-            raise BadKeys(f"{name}: key must be a string.")
-        if "signatures" in value:
-            _check_form(value["signatures"], f"{name}: signatures")
-    elif not isinstance(value, str):
-        raise BadKeys(f"{name} must be an object or a string.")
-    if algorithm.startswith(SIGNED_PREFIX):
-        if not isinstance(value, dict):
-            raise BadKeys(f"{name} must be a signed object.")
-        if device is None:
-            raise BadSignature(f"{name}: upload the keys of the device first: they prove the signature.")
-        verify_json(value, device.user_id, f"{ED25519}:{device.device_id}", device.ed25519)
-    return algorithm, key_id, json
 
 
 def check_user_key(value: JsonObject, user_id: str, usage: str) -> UserKey:
@@ -134,7 +106,7 @@ def check_user_key(value: JsonObject, user_id: str, usage: str) -> UserKey:
         raise BadKeys(f"{where}.keys must hold one key that is named {ED25519}: and the key itself.")
     _public_key(public_key, where)
     if "signatures" in value:
-        _check_form(value["signatures"], f"{where}.signatures")
+        check_form(value["signatures"], f"{where}.signatures")
     return UserKey(user_id, usage, public_key, _canonical(of_own(value, user_id), where, MAX_DEVICE_KEYS_BYTES), value)
 
 
@@ -180,6 +152,14 @@ def with_signatures(value: JsonObject, signatures: Mapping[str, Mapping[str, str
     return {**value, "signatures": merged}
 
 
+def check_form(signatures: JsonValue, what: str) -> None:
+    """Raise BadKeys unless these are signatures: strings by signer and key."""
+    if not isinstance(signatures, dict):
+        raise BadKeys(f"{what} must be an object.")
+    for signer, by_key in signatures.items():
+        _strings(by_key, f"{what}: {signer[:80]}")
+
+
 def _canonical(value: JsonValue, what: str, limit_bytes: int | None) -> bytes:
     try:
         json = canonical_json.encode(value)
@@ -199,13 +179,6 @@ def _strings(value: JsonValue, what: str) -> dict[str, str]:
             raise BadKeys(f"{what}: {name[:80]} must be a string.")
         found[name] = text
     return found
-
-
-def _check_form(signatures: JsonValue, what: str) -> None:
-    if not isinstance(signatures, dict):
-        raise BadKeys(f"{what} must be an object.")
-    for signer, by_key in signatures.items():
-        _strings(by_key, f"{what}: {signer[:80]}")
 
 
 def _public_key(text: str, what: str) -> None:

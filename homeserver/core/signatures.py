@@ -115,7 +115,7 @@ def sign_json(value: JsonObject, server: str, key: SigningKey) -> JsonObject:
 
 def verify_json(value: JsonObject, server: str, key_id: str, verify_key_base64: str) -> None:
     """Raise BadSignature unless the server has signed the object with this key."""
-    signature = _signature_on(value, server, key_id)
+    signature = signature_on(value, server, key_id)
     try:
         message = signed_bytes(value)
     except NotCanonical as error:
@@ -153,7 +153,7 @@ def with_signatures(event: Event, signatures: JsonObject) -> Event:
 
 def verify_event(event: Event, server: str, key_id: str, verify_key_base64: str) -> None:
     """Raise BadSignature unless the server has signed the event with this key."""
-    signature = _signature_on(event.to_pdu(), server, key_id)
+    signature = signature_on(event.to_pdu(), server, key_id)
     if not verify_bytes(event_signed_bytes(event), signature, verify_key_base64):
         raise BadSignature(f"the signature of {server} with {key_id} on {event.event_id} does not match")
 
@@ -165,6 +165,16 @@ def key_ids_of(value: JsonObject, server: str) -> list[str]:
     if not isinstance(by_key, dict):
         return []
     return [key_id for key_id, value in by_key.items() if key_id.startswith("ed25519:") and isinstance(value, str)]
+
+
+def signature_on(value: JsonObject, server: str, key_id: str) -> str:
+    """The signature that is said to be of this server, or user, with this key. Raises BadSignature if there is none."""
+    signatures = value.get("signatures")
+    by_key = signatures.get(server) if isinstance(signatures, dict) else None
+    signature = by_key.get(key_id) if isinstance(by_key, dict) else None
+    if not key_id.startswith("ed25519:") or not isinstance(signature, str):
+        raise BadSignature(f"there is no signature of {server} with {key_id}")
+    return signature
 
 
 def servers_that_must_sign(event: Event) -> set[ServerName]:
@@ -183,15 +193,6 @@ def servers_that_must_sign(event: Event) -> set[ServerName]:
         except InvalidId:
             raise BadSignature("join_authorised_via_users_server names no user") from None
     return servers
-
-
-def _signature_on(value: JsonObject, server: str, key_id: str) -> str:
-    signatures = value.get("signatures")
-    by_key = signatures.get(server) if isinstance(signatures, dict) else None
-    signature = by_key.get(key_id) if isinstance(by_key, dict) else None
-    if not key_id.startswith("ed25519:") or not isinstance(signature, str):
-        raise BadSignature(f"there is no signature of {server} with {key_id}")
-    return signature
 
 
 def _with_signature(value: JsonObject, server: str, key_id: str, signature: str) -> JsonObject:

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from homeserver.core.canonical_json import JsonObject, JsonValue
+from homeserver.core.canonical_json import JsonObject
 from homeserver.encryption.refusals import refusing_bad_keys
 from homeserver.encryption.uploads import MAX_ONE_TIME_KEYS, CheckedUpload, Upload, check_keys
 from homeserver.runtime.clock import Clock
@@ -42,8 +42,8 @@ class NewDehydrated:
     device_data: JsonObject
     display_name: str | None
     device_keys: JsonObject
-    one_time_keys: Mapping[str, JsonValue]
-    fallback_keys: Mapping[str, JsonValue]
+    one_time_keys: Mapping[str, msgspec.Raw]
+    fallback_keys: Mapping[str, msgspec.Raw]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,8 @@ def _check(tx: Cursor, user_id: str, device_id: str, upload: Upload) -> tuple[De
     held = device_table.one(tx, user_id, device_id)
     if held is not None and (before is None or before.device != held.device):
         raise Forbidden("A device with a session has this id: a dehydrated device needs one of its own.")
-    return before, check_keys(tx, user_id, device_id, None, upload)
+    is_taken = cross_signing_table.has_public_key(tx, user_id, device_id)
+    return before, check_keys(user_id, device_id, None, is_taken, upload)
 
 
 def _make(

@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from homeserver.core.canonical_json import JsonObject, JsonValue
-from homeserver.core.device_keys import DeviceKeys, check_device_keys, check_one_time_key, parse_stored
+import msgspec
+
+from homeserver.core.canonical_json import JsonObject
+from homeserver.core.device_keys import DeviceKeys, check_device_keys, parse_stored
+from homeserver.core.one_time_keys import UploadedKey, read_one_time_key, verify_one_time_keys
 from homeserver.encryption.refusals import refusing_bad_keys, refusing_changed_keys
 from homeserver.encryption.stock import HeldKeys, OneTimeKeyStock
 from homeserver.runtime.log import Writer
@@ -30,8 +33,8 @@ class Upload:
     """What a device uploads; empty where it uploads nothing of a kind."""
 
     device_keys: JsonObject | None
-    one_time_keys: Mapping[str, JsonValue]
-    fallback_keys: Mapping[str, JsonValue]
+    one_time_keys: Mapping[str, msgspec.Raw]
+    fallback_keys: Mapping[str, msgspec.Raw]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +102,17 @@ class KeyUploads:
 
 def check_upload(tx: Cursor, user_id: str, device_id: str, device: int, upload: Upload) -> CheckedUpload:
     """Check everything against each other and against what the device has."""
-    stored = device_key_table.one(tx, device)
-    return check_keys(tx, user_id, device_id, None if stored is None else parse_stored(stored), upload)
+    stored, is_taken = device_key_table.of_uploader(tx, device)
+    return check_keys(user_id, device_id, None if stored is None else parse_stored(stored), is_taken, upload)
 
 
-def check_keys(tx: Cursor, user_id: str, device_id: str, known: DeviceKeys | None, upload: Upload) -> CheckedUpload:
-    """The same, where it is known which keys the device has."""
+def check_keys(user_id: str, device_id: str, known: DeviceKeys | None, is_taken: bool, upload: Upload) -> CheckedUpload:
+    """The same, where it is known which keys the device has, and whether a cross-signing key is called like it."""
     fresh: DeviceKeys | None = None
     if upload.device_keys is not None:
         fresh = check_device_keys(upload.device_keys, user_id, device_id)
         if known is None:
-            if cross_signing_table.has_public_key(tx, user_id, device_id):
+            if is_taken:
                 # "servers MUST not allow devices to have the same IDs as cross-signing keys"
                 raise Forbidden(
                     "A cross-signing key of yours is called like this device: log in with another device id."
@@ -119,11 +122,16 @@ def check_keys(tx: Cursor, user_id: str, device_id: str, known: DeviceKeys | Non
             if known.json == fresh.json:
                 fresh = None
     device_keys = fresh or known
-    one_time = [OneTimeKey(*check_one_time_key(*each, device_keys)) for each in upload.one_time_keys.items()]
-    fallback = [OneTimeKey(*check_one_time_key(*each, device_keys)) for each in upload.fallback_keys.items()]
+    one_time = [read_one_time_key(*each, device_keys) for each in upload.one_time_keys.items()]
+    fallback = [read_one_time_key(*each, device_keys) for each in upload.fallback_keys.items()]
+    verify_one_time_keys([*one_time, *fallback], device_keys)
     if len({key.algorithm for key in fallback}) < len(fallback):
         raise InvalidParam("There can be one fallback key for each algorithm only.")
-    return CheckedUpload(fresh, one_time, fallback)
+    return CheckedUpload(fresh, _kept(one_time), _kept(fallback))
+
+
+def _kept(keys: Sequence[UploadedKey]) -> list[OneTimeKey]:
+    return [OneTimeKey(key.algorithm, key.key_id, key.json) for key in keys]
 
 
 def _refuse_other_identity(known: DeviceKeys, fresh: DeviceKeys) -> None:

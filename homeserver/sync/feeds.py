@@ -163,6 +163,8 @@ class Feeds:
         return list(concerned)
 
     def _concerned_by_device(self, row: DeviceListRow) -> list[Feed]:
+        if not self._feeds:
+            return []
         rooms = self._memberships.cached(row.user_id)
         if rooms is None:
             # Until it is known whom it concerns, whoever asks must look: who is told that there is nothing goes on

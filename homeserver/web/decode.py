@@ -29,6 +29,16 @@ else:
 
 T = TypeVar("T")
 
+_WITHOUT_LEVELS: Final = (
+    msgspec_inspect.BoolType,
+    msgspec_inspect.FloatType,
+    msgspec_inspect.IntType,
+    msgspec_inspect.LiteralType,
+    msgspec_inspect.NoneType,
+    msgspec_inspect.RawType,
+    msgspec_inspect.StrType,
+)
+
 _MISSING: Final = "Object missing required field"
 _ESCAPED_NUL: Final = b"\\u0000"
 
@@ -64,6 +74,7 @@ class BodyDecoder(Generic[T]):
         self._optional = optional
         self._decoder = msgspec.json.Decoder(kind)
         self._takes_empty = _can_be_empty(kind)
+        self._may_nest = _may_nest(msgspec_inspect.type_info(kind))
 
     def __call__(self, body: bytes) -> T | None:
         """The value. Raises NotJson, BadJson or MissingParam; None for an empty body where that is allowed."""
@@ -72,7 +83,7 @@ class BodyDecoder(Generic[T]):
                 return None
             if self._takes_empty:
                 body = b"{}"
-        if body.count(b"{") + body.count(b"[") > MAX_NESTING:
+        if self._may_nest and body.count(b"{") + body.count(b"[") > MAX_NESTING:
             _decode_any(body)  # raises if it is nested too deeply
         try:
             value = self._decoder.decode(body)
@@ -99,6 +110,19 @@ def _can_be_empty(kind: object) -> bool:
     except (msgspec.ValidationError, TypeError):
         return False
     return True
+
+
+def _may_nest(kind: msgspec_inspect.Type) -> bool:
+    """Whether a value of the type may have any number of levels. What stays raw is decoded by others."""
+    if isinstance(kind, msgspec_inspect.UnionType):
+        return any(map(_may_nest, kind.types))
+    if isinstance(kind, msgspec_inspect.StructType):
+        return any(_may_nest(field.type) for field in kind.fields)
+    if isinstance(kind, (msgspec_inspect.ListType, msgspec_inspect.SetType, msgspec_inspect.VarTupleType)):
+        return _may_nest(kind.item_type)
+    if isinstance(kind, msgspec_inspect.DictType):
+        return _may_nest(kind.value_type)
+    return not isinstance(kind, _WITHOUT_LEVELS)
 
 
 def _refuse_nul(value: object, kind: msgspec_inspect.Type) -> None:

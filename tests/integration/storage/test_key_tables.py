@@ -180,7 +180,10 @@ def test_whatever_is_written_through_the_log_can_be_prepared(tx: Cursor, phone: 
     write(gathered)
     tx.execute(gathered.text())
     write(tx)
-    assert device_keys.one(tx, phone) == b'{"it\'s":"\\\\"}'
+    assert device_keys.of_uploader(tx, phone) == (b'{"it\'s":"\\\\"}', False)
+    assert device_keys.of_uploader(tx, phone + 1000) == (None, False)
+    cross_signing.put_key(tx, CrossSigningKey(ROMEO, "self_signing", "PHONE", b"{}"))
+    assert device_keys.of_uploader(tx, phone) == (b'{"it\'s":"\\\\"}', True)
     assert [each.device_id for each in device_keys.of_users(tx, [ROMEO])] == ["PHONE"]
     sleeping = dehydrated_devices.of_user(tx, ROMEO)
     assert sleeping is not None and sleeping.device_id == "PHONE"

@@ -1,0 +1,122 @@
+"""One-time keys and fallback keys as clients upload them, read and checked.
+
+Specification: client-server API, "One-time and fallback keys"; "Signing JSON" in the appendices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from homeserver.core import canonical_json
+from homeserver.core.canonical_json import BadJson, JsonObject, NotCanonical
+from homeserver.core.device_keys import ED25519, BadKeys, DeviceKeys, check_form
+from homeserver.core.signature_sums import FEWEST, hold_together
+from homeserver.core.signatures import BadSignature, signature_on, signed_bytes, verify_bytes
+
+SIGNED_PREFIX: Final = "signed_"
+MAX_KEY_BYTES: Final = 8_192
+MAX_KEY_NAME: Final = 255
+
+
+class UploadedKey(NamedTuple):
+    """A key that is in order. `json` is canonical. `signed`: message and signature, where there must be one."""
+
+    algorithm: str
+    key_id: str
+    json: bytes
+    signed: tuple[bytes, str] | None
+
+    @property
+    def name(self) -> str:
+        """As the client named it."""
+        return f"{self.algorithm}:{self.key_id}"
+
+
+class _Usual(msgspec.Struct, forbid_unknown_fields=True):
+    """What nearly all keys look like: nothing in it lacks a canonical form."""
+
+    key: str
+    signatures: dict[str, dict[str, str]]
+    fallback: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Signed(msgspec.Struct):
+    """What is signed of it."""
+
+    key: str
+    fallback: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+_usual: Final = msgspec.json.Decoder(_Usual)
+
+
+def read_one_time_key(name: str, value: msgspec.Raw, device: DeviceKeys | None) -> UploadedKey:
+    """A one-time or fallback key of a device. Raises BadKeys, or BadSignature where a signature is missing.
+
+    Keys of signed_… algorithms must be signed by the device. Others may be any string or object.
+    """
+    algorithm, colon, key_id = name.partition(":")
+    if not algorithm or not colon or not key_id or len(name) > MAX_KEY_NAME or "\0" in name:
+        raise BadKeys(f"{name[:40]!r} is no name of a key: it must be algorithm:key_id.")
+    try:
+        usual = _usual.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _read_any(algorithm, key_id, name, value, device)
+    json = canonical_json.encode_trusted(usual)
+    if len(json) > MAX_KEY_BYTES:
+        raise BadKeys(f"{name} may have at most {MAX_KEY_BYTES} bytes.")
+    if not algorithm.startswith(SIGNED_PREFIX):
+        return UploadedKey(algorithm, key_id, json, None)
+    owner = _owner(name, device)
+    signature = usual.signatures.get(owner.user_id, {}).get(f"{ED25519}:{owner.device_id}")
+    if signature is None:
+        raise BadSignature(f"there is no signature of {owner.user_id} with {ED25519}:{owner.device_id}")
+    message = canonical_json.encode_trusted(_Signed(usual.key, usual.fallback))
+    return UploadedKey(algorithm, key_id, json, (message, signature))
+
+
+def verify_one_time_keys(keys: Sequence[UploadedKey], device: DeviceKeys | None) -> None:
+    """Raise BadSignature unless the device has signed all keys that need a signature."""
+    signed = [key.signed for key in keys if key.signed is not None]
+    if device is None or not signed or (len(signed) >= FEWEST and hold_together(signed, device.ed25519)):
+        return
+    for key in keys:
+        if key.signed is not None and not verify_bytes(*key.signed, device.ed25519):
+            raise BadSignature(
+                f"{key.name}: the signature of {device.user_id} with {ED25519}:{device.device_id} does not match"
+            )
+
+
+def _read_any(algorithm: str, key_id: str, name: str, given: msgspec.Raw, device: DeviceKeys | None) -> UploadedKey:
+    try:
+        value = canonical_json.decode(bytes(given))
+        json = canonical_json.encode(value)
+    except (BadJson, NotCanonical) as error:
+        raise BadKeys(f"{name} has no canonical JSON form, so it cannot be signed: {error}.") from None
+    if len(json) > MAX_KEY_BYTES:
+        raise BadKeys(f"{name} may have at most {MAX_KEY_BYTES} bytes.")
+    if isinstance(value, dict):
+        if not isinstance(value.get("key"), str):
+            raise BadKeys(f"{name}: key must be a string.")
+        if "signatures" in value:
+            check_form(value["signatures"], f"{name}: signatures")
+    elif not isinstance(value, str):
+        raise BadKeys(f"{name} must be an object or a string.")
+    if not algorithm.startswith(SIGNED_PREFIX):
+        return UploadedKey(algorithm, key_id, json, None)
+    if not isinstance(value, dict):
+        raise BadKeys(f"{name} must be a signed object.")
+    return UploadedKey(algorithm, key_id, json, _signed(value, _owner(name, device)))
+
+
+def _signed(value: JsonObject, owner: DeviceKeys) -> tuple[bytes, str]:
+    return signed_bytes(value), signature_on(value, owner.user_id, f"{ED25519}:{owner.device_id}")
+
+
+def _owner(name: str, device: DeviceKeys | None) -> DeviceKeys:
+    if device is None:
+        raise BadSignature(f"{name}: upload the keys of the device first: they prove the signature.")
+    return device
