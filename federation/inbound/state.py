@@ -8,8 +8,10 @@ from __future__ import annotations
 import msgspec
 
 from homeserver.core.ids import EventId, RoomId, ServerName
-from homeserver.rooms.federation_reads import FederationReads, pdus_of
+from homeserver.rooms.event_pieces import object_of
+from homeserver.rooms.federation_reads import FederationReads
 from homeserver.web.endpoint import SERVER, endpoint, endpoints
+from homeserver.web.response import StreamedResponse
 
 
 class AtEvent(msgspec.Struct, frozen=True):
@@ -19,30 +21,26 @@ class AtEvent(msgspec.Struct, frozen=True):
 
 
 @endpoint("GET", "/_matrix/federation/v1/state/{room_id}", access=SERVER)
-async def state(
-    reads: FederationReads, who: ServerName, room_id: RoomId, query: AtEvent
-) -> dict[str, list[msgspec.Raw]]:
+async def state(reads: FederationReads, who: ServerName, room_id: RoomId, query: AtEvent) -> StreamedResponse:
     """The state before an event. Specification: server-server API, GET /state/{roomId}."""
-    rows, chain = await reads.state_at(who, room_id, EventId(query.event_id))
-    return {"auth_chain": pdus_of(chain), "pdus": pdus_of(rows)}
+    at = await reads.state_at(who, room_id, EventId(query.event_id))
+    pdus = reads.pieces.pdus
+    return StreamedResponse(object_of({"auth_chain": pdus(at.auth_chain), "pdus": pdus(at.state)}))
 
 
 @endpoint("GET", "/_matrix/federation/v1/state_ids/{room_id}", access=SERVER)
-async def state_ids(reads: FederationReads, who: ServerName, room_id: RoomId, query: AtEvent) -> dict[str, list[str]]:
+async def state_ids(reads: FederationReads, who: ServerName, room_id: RoomId, query: AtEvent) -> StreamedResponse:
     """The ids of the same. Specification: server-server API, GET /state_ids/{roomId}."""
-    rows, chain = await reads.state_at(who, room_id, EventId(query.event_id))
-    return {
-        "auth_chain_ids": [row.event.event_id for row in chain],
-        "pdu_ids": [row.event.event_id for row in rows],
-    }
+    at = await reads.state_at(who, room_id, EventId(query.event_id))
+    ids = reads.pieces.ids
+    return StreamedResponse(object_of({"auth_chain_ids": ids(at.auth_chain), "pdu_ids": ids(at.state)}))
 
 
 @endpoint("GET", "/_matrix/federation/v1/event_auth/{room_id}/{event_id}", access=SERVER)
-async def event_auth(
-    reads: FederationReads, who: ServerName, room_id: RoomId, event_id: EventId
-) -> dict[str, list[msgspec.Raw]]:
+async def event_auth(reads: FederationReads, who: ServerName, room_id: RoomId, event_id: EventId) -> StreamedResponse:
     """The auth chain of an event. Specification: server-server API, GET /event_auth/{roomId}/{eventId}."""
-    return {"auth_chain": pdus_of(await reads.auth_of(who, room_id, event_id))}
+    chain = await reads.auth_of(who, room_id, event_id)
+    return StreamedResponse(object_of({"auth_chain": reads.pieces.pdus(chain)}))
 
 
 ENDPOINTS = endpoints(__name__)

@@ -6,13 +6,15 @@ authorisation information". Only servers that are in the room are answered, and 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
 from homeserver.core.ids import EventId
 from homeserver.rooms.event_cache import EventCache
+from homeserver.rooms.event_pieces import EventPieces
 from homeserver.rooms.event_reads import near
 from homeserver.rooms.heads import Heads
 from homeserver.rooms.room import Room
@@ -29,6 +31,14 @@ MOST_BACKFILLED: Final = 100
 MOST_MISSING: Final = 50
 MOST_STARTS: Final = 20
 EVERYTHING: Final = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class StatePositions:
+    """Positions of the events of a state, and of all that stands behind them."""
+
+    state: list[int]
+    auth_chain: list[int]
 
 
 class FederationReads:
@@ -49,6 +59,7 @@ class FederationReads:
         self._events = events
         self._acls = acls
         self._sight = sight
+        self.pieces = EventPieces(database)
 
     async def room_for(self, server: str, room_id: str) -> Room:
         """A room that the server may read. Forbidden if it is not in it, or shut out; NotFound if we are not."""
@@ -59,23 +70,6 @@ class FederationReads:
         if not await self._database.read(sending.is_in_room, room.number, server):
             raise Forbidden("Your server is not in this room.")
         return room
-
-    async def state_before(self, row: EventRow) -> list[EventRow]:
-        """The state before an event. NotFound if we do not know it."""
-        if row.state_root is None:
-            raise NotFound(f"The state at {row.event.event_id} is not known here.")
-        positions = [position for _, position in await self._state.items(row.room, row.state_root)]
-        found = await self._events.by_positions(positions)
-        return [found[position] for position in positions if position in found]
-
-    async def auth_chain(self, event_ids: Collection[EventId]) -> list[EventRow]:
-        """The auth events of these events, those of the auth events, and so on."""
-        rows = await self._events.by_ids(event_ids)
-        named = await self._events.by_ids({each for row in rows.values() for each in row.event.auth_events})
-        above = [row.position for row in named.values()]
-        chain = {*above, *await self._database.read(auth_edges.chain_of, above)}
-        found = await self._events.by_positions(chain)
-        return [found[position] for position in sorted(found)]
 
     async def event(self, server: str, event_id: EventId) -> EventRow:
         """One event. NotFound if the server may not see it."""
@@ -90,16 +84,19 @@ class FederationReads:
             raise NotFound(f"There is no event {event_id} here that your server may read.")
         return row
 
-    async def state_at(self, server: str, room_id: str, event_id: EventId) -> tuple[list[EventRow], list[EventRow]]:
-        """The state before an event, and its auth chain."""
+    async def state_at(self, server: str, room_id: str, event_id: EventId) -> StatePositions:
+        """The state before an event, and its auth chain. NotFound if we do not know it."""
         row = await self._row_of(await self.room_for(server, room_id), event_id)
-        state = await self.state_before(row)
-        return state, await self.auth_chain([each.event.event_id for each in state])
+        if row.state_root is None:
+            raise NotFound(f"The state at {event_id} is not known here.")
+        state = [position for _, position in await self._state.items(row.room, row.state_root)]
+        return StatePositions(state, sorted(await self._database.read(auth_edges.chain_of, state)))
 
-    async def auth_of(self, server: str, room_id: str, event_id: EventId) -> list[EventRow]:
-        """The auth chain of an event."""
-        await self._row_of(await self.room_for(server, room_id), event_id)
-        return await self.auth_chain([event_id])
+    async def auth_of(self, server: str, room_id: str, event_id: EventId) -> list[int]:
+        """The auth events of an event, those of the auth events, and so on."""
+        row = await self._row_of(await self.room_for(server, room_id), event_id)
+        named = [each.position for each in (await self._events.by_ids(row.event.auth_events)).values()]
+        return sorted({*named, *await self._database.read(auth_edges.chain_of, named)})
 
     async def backfill(self, server: str, room_id: str, start: Sequence[EventId], limit: int) -> list[bytes]:
         """Events and what came before them, the newest first, as the server may see them."""

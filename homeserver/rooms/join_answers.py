@@ -6,13 +6,14 @@ Specification: server-server API, PUT /send_join/{roomId}/{eventId} (v2).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
 from homeserver.core.ids import ServerName
+from homeserver.rooms.event_pieces import EventPieces
 from homeserver.rooms.state import StateStore
 from storage import auth_edges
 from storage import events as event_table
@@ -20,7 +21,6 @@ from storage import memberships as membership_table
 from storage.database import Cursor, Database
 from storage.rows import EventRow
 
-EVENTS_AT_ONCE: Final = 500
 MOST_HEROES: Final = 6
 _NAMES: Final = (("m.room.name", ""), ("m.room.canonical_alias", ""))
 
@@ -41,6 +41,7 @@ class JoinAnswers:
         self._database = database
         self._state = state
         self._server_name = server_name
+        self._pieces = EventPieces(database)
 
     async def to(self, join: EventRow, *, omit_members: bool) -> AsyncIterator[bytes]:
         """The answer to a join that is in the room now, in pieces."""
@@ -55,11 +56,11 @@ class JoinAnswers:
         keys = [("m.room.member", user_id) for user_id in shown]
         heroes = await self._state.get_many(join.room, join.state_root, keys)
         parts = await self._database.read(_parts, join, [*positions, *heroes.values()], omit_members)
-        return self._pieces(join, parts, omit_members)
+        return self._answer(join, parts, omit_members)
 
-    async def _pieces(self, join: EventRow, parts: _Parts, members_omitted: bool) -> AsyncIterator[bytes]:
+    async def _answer(self, join: EventRow, parts: _Parts, members_omitted: bool) -> AsyncIterator[bytes]:
         yield b'{"auth_chain":['
-        async for piece in self._events(parts.auth_chain):
+        async for piece in self._pieces.pdus(parts.auth_chain):
             yield piece
         yield b'],"event":%s,"members_omitted":%s,"origin":%s,"servers_in_room":%s,"state":[' % (
             join.event.json,
@@ -67,17 +68,9 @@ class JoinAnswers:
             msgspec.json.encode(self._server_name),
             msgspec.json.encode(parts.servers),
         )
-        async for piece in self._events(parts.state):
+        async for piece in self._pieces.pdus(parts.state):
             yield piece
         yield b"]}"
-
-    async def _events(self, positions: Sequence[int]) -> AsyncIterator[bytes]:
-        is_first = True
-        for start in range(0, len(positions), EVENTS_AT_ONCE):
-            pdus = await self._database.read(event_table.json_of, positions[start : start + EVENTS_AT_ONCE])
-            if pdus:
-                yield pdus if is_first else b"," + pdus
-                is_first = False
 
 
 def _parts(tx: Cursor, join: EventRow, state: list[int], members_omitted: bool) -> _Parts:
