@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
 from tests.federated import Federated, TestAuthority
 from tests.interop.synapse import Both, LinkedMyelin, NotInstalled, Sides, Synapse, install
 from tests.postgres import TestServer
+from tests.servers import Homeserver
+
+SCRIPTS = Path(__file__).parent / "js"
 
 
 @pytest.fixture(scope="session")
@@ -69,3 +75,28 @@ def another(both: Both, postgres: TestServer, authority: TestAuthority) -> Itera
 def sides(both: Both, request: pytest.FixtureRequest) -> Sides:
     """Whose room it is: ours, with people of Synapse coming to it, and the other way round."""
     return Sides(*both) if request.param == "ours" else Sides(*reversed(both))
+
+
+@pytest.fixture(params=["two of ours", "ours first", "synapse first"])
+def ends(request: pytest.FixtureRequest) -> Sequence[Homeserver]:
+    """The server on which rooms are made, and the one whose people come to them."""
+    if request.param == "two of ours":
+        here, there = request.getfixturevalue("twins")
+        return here, there
+    ours, synapse = request.getfixturevalue("both")
+    return (ours, synapse) if request.param == "ours first" else (synapse, ours)
+
+
+@pytest.fixture(scope="session")
+def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The scripts in a folder with what they need from npm."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("needs Node.js with npm")
+    folder = tmp_path_factory.mktemp("js")
+    shutil.copytree(SCRIPTS, folder, dirs_exist_ok=True)
+    installed = subprocess.run(
+        ["npm", "ci", "--no-audit", "--no-fund"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    if installed.returncode:
+        pytest.skip(f"npm cannot fetch the library: {installed.stderr[-500:]}")
+    return folder

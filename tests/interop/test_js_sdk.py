@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from tests.cast import PASSWORD, Cast
 
 pytestmark = pytest.mark.interop
 
-HERE = Path(__file__).parent / "js"
 STEPS = """\
 cross-signing is set up
 secret storage is set up
@@ -27,21 +25,6 @@ the new device is signed
 bob sees that alice has signed it
 the new device reads what is said now
 """
-
-
-@pytest.fixture(scope="session")
-def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The scripts in a folder with what they need from npm."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("needs Node.js with npm")
-    folder = tmp_path_factory.mktemp("js")
-    shutil.copytree(HERE, folder, dirs_exist_ok=True)
-    installed = subprocess.run(
-        ["npm", "ci", "--no-audit", "--no-fund"], cwd=folder, capture_output=True, text=True, check=False
-    )
-    if installed.returncode:
-        pytest.skip(f"npm cannot fetch the library: {installed.stderr[-500:]}")
-    return folder
 
 
 def test_a_new_device_restores_what_the_old_one_has_set_up(cast: Cast, scripts: Path) -> None:

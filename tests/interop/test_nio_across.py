@@ -18,16 +18,6 @@ pytestmark = pytest.mark.interop
 ROTATE_AFTER = 3
 
 
-@pytest.fixture(params=["two of ours", "ours first", "synapse first"])
-def ends(request: pytest.FixtureRequest) -> Sequence[Homeserver]:
-    """The server on which rooms are made, and the one whose people come to them."""
-    if request.param == "two of ours":
-        here, there = request.getfixturevalue("twins")
-        return here, there
-    ours, synapse = request.getfixturevalue("both")
-    return (ours, synapse) if request.param == "ours first" else (synapse, ours)
-
-
 def test_two_people_verify_each_other_and_talk_both_ways(ends: Sequence[Homeserver], tmp_path: Path) -> None:
     async def story(romeo: Person, juliet: Person) -> None:
         room = await together(romeo, juliet)
