@@ -25,6 +25,7 @@ from homeserver.web.http1 import BadRequestBytes, Head, find_head, parse_head
 from homeserver.web.request import RequestInfo
 from homeserver.web.response import Response, StreamedResponse
 from homeserver.web.sender import Sender
+from homeserver.web.tls import TlsLayer
 from homeserver.web.transport import Transport
 
 IDLE_S: Final = 120.0  # between requests
@@ -83,7 +84,7 @@ class Channel(protocol.Protocol):
         peer = transport.getPeer()
         self._peer_ip = str(getattr(peer, "host", "") or "")
         self._peer_trusted = self._site.proxies.trusts(self._peer_ip)
-        self._secure = hasattr(transport, "getPeerCertificate")
+        self._secure = isinstance(transport, TlsLayer)
         set_no_delay = getattr(transport, "setTcpNoDelay", None)
         if set_no_delay is not None:
             set_no_delay(True)

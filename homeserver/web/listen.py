@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 import structlog
-from OpenSSL import SSL, crypto
-from twisted.internet import ssl
-from twisted.internet.interfaces import IOpenSSLContextFactory
+from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
-from zope.interface import implementer
+
+from homeserver.web.tls import TlsLayer
 
 BACKLOG: Final = 1024
 
@@ -48,14 +48,9 @@ class ListeningReactor(Protocol):
 
     def listenTCP(self, port: int, factory: Any, backlog: int = ..., interface: str = ...) -> Port: ...
 
-    def listenSSL(
-        self, port: int, factory: Any, contextFactory: Any, backlog: int = ..., interface: str = ...
-    ) -> Port: ...
-
     def listenUNIX(self, address: str, factory: Any, backlog: int = ..., mode: int = ...) -> Port: ...
 
 
-@implementer(IOpenSSLContextFactory)
 class TlsContext:
     """Gives each new connection the certificate that is in the files now, so that a renewed one needs no restart."""
 
@@ -63,8 +58,8 @@ class TlsContext:
         self._files = files
         self._context, self._stamp = self._load(), self._stamp_now()
 
-    def getContext(self) -> SSL.Context:
-        """What Twisted calls for each connection."""
+    def now(self) -> ssl.SSLContext:
+        """For one connection."""
         try:
             stamp = self._stamp_now()
             if stamp != self._stamp:
@@ -77,24 +72,38 @@ class TlsContext:
     def _stamp_now(self) -> tuple[int, int]:
         return os.stat(self._files.certificate).st_mtime_ns, os.stat(self._files.private_key).st_mtime_ns
 
-    def _load(self) -> SSL.Context:
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["http/1.1"])
         try:
-            chain = _certificates(self._files.certificate.read_bytes())
-            key = crypto.load_privatekey(crypto.FILETYPE_PEM, self._files.private_key.read_bytes())
-            options = ssl.CertificateOptions(
-                privateKey=key,
-                certificate=chain[0],
-                extraCertChain=chain[1:],
-                raiseMinimumTo=ssl.TLSVersion.TLSv1_2,
-                acceptableProtocols=[b"http/1.1"],
-            )
-            context: SSL.Context = options.getContext()
-        except (OSError, crypto.Error, SSL.Error, ValueError, IndexError) as error:
+            context.load_cert_chain(self._files.certificate, self._files.private_key, password=_no_password)
+        except (OSError, ValueError) as error:
             raise ListenFailed(
                 f"the TLS certificate {self._files.certificate} with key {self._files.private_key} "
                 f"cannot be used: {error or type(error).__name__}"
             ) from error
         return context
+
+
+class _Secured(ServerFactory):
+    """Makes the protocols of another factory, each with TLS below."""
+
+    noisy = False
+
+    def __init__(self, factory: ServerFactory, context: TlsContext) -> None:
+        self._factory = factory
+        self._context = context
+
+    def doStart(self) -> None:
+        self._factory.doStart()  # type: ignore[no-untyped-call]  # Twisted has no types here
+
+    def doStop(self) -> None:
+        self._factory.doStop()  # type: ignore[no-untyped-call]  # as above
+
+    def buildProtocol(self, addr: IAddress | None) -> TlsLayer | None:
+        above = self._factory.buildProtocol(addr)
+        return None if above is None else TlsLayer(self._context.now(), above, is_server=True)
 
 
 def listen(reactor: object, factory: ServerFactory, bind: str, port: int, tls: TlsFiles | None = None) -> Port:
@@ -104,7 +113,7 @@ def listen(reactor: object, factory: ServerFactory, bind: str, port: int, tls: T
         if bind.startswith("/"):
             return listening.listenUNIX(bind, factory, backlog=BACKLOG, mode=0o660)
         if tls is not None:
-            return listening.listenSSL(port, factory, TlsContext(tls), backlog=BACKLOG, interface=bind)
+            factory = _Secured(factory, TlsContext(tls))
         return listening.listenTCP(port, factory, backlog=BACKLOG, interface=bind)
     except Exception as error:
         if isinstance(error, ListenFailed):
@@ -112,7 +121,6 @@ def listen(reactor: object, factory: ServerFactory, bind: str, port: int, tls: T
         raise ListenFailed(f"cannot listen on {bind} port {port}: {error}") from error
 
 
-def _certificates(pem: bytes) -> list[crypto.X509]:
-    end = b"-----END CERTIFICATE-----"
-    blocks = [block + end for block in pem.split(end)[:-1]]
-    return [crypto.load_certificate(crypto.FILETYPE_PEM, block) for block in blocks]
+def _no_password() -> str:
+    # Otherwise OpenSSL asks whoever started the server at the terminal.
+    raise ValueError("the key is protected by a password; store it without one")

@@ -9,7 +9,7 @@ import termios
 from typing import Protocol, cast
 
 from twisted.internet.interfaces import IAddress, IProducer
-from twisted.internet.tcp import Server
+from twisted.internet.tcp import Client, Server
 
 
 class Transport(Protocol):
@@ -38,7 +38,7 @@ def write_now(transport: Transport, data: bytes) -> None:
     Twisted's write leaves the data to the next turn of the reactor, at the price of two changes to what epoll watches.
     For answers that nearly always fit into the kernel's buffer that is a fifth of what a small request costs.
     """
-    if type(transport) is Server and transport.connected and not transport.disconnecting:
+    if isinstance(transport, (Client, Server)) and transport.connected and not transport.disconnecting:
         waits = transport.dataBuffer or transport._tempDataBuffer
         if not waits:
             try:

@@ -167,6 +167,38 @@ def test_a_kept_connection_that_the_other_side_closed_is_replaced(
     in_house(story, fresh_database(), tmp_path)
 
 
+def test_an_answer_may_come_in_chunks_or_end_with_the_connection(fresh_database: FreshDatabase, tmp_path: Path) -> None:
+    def until_the_end(asked: Asked, connection: Connection) -> None:
+        connection.send(b'HTTP/1.1 200 OK\r\n\r\n{"ok":true}')
+        connection.close()
+
+    async def story(house: House) -> None:
+        chunked = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{"ok\r\n7\r\n":true}\r\n0\r\n\r\n'
+        peer = house.peer("peer.example", lambda *_: chunked)
+        for _ in range(2):
+            assert await house.client.get("peer.example:8448", VERSION) == {"ok": True}
+        assert len(peer.connections) == 1
+        peer.script = until_the_end
+        for _ in range(2):
+            assert await house.client.get("peer.example:8448", VERSION) == {"ok": True}
+        assert len(peer.connections) == 2
+
+    in_house(story, fresh_database(), tmp_path)
+
+
+def test_an_answer_that_nobody_asked_for_is_not_taken_for_that_to_the_next_request(
+    fresh_database: FreshDatabase, tmp_path: Path
+) -> None:
+    async def story(house: House) -> None:
+        peer = house.peer("peer.example", lambda *_: answer(b'{"n":1}') + answer(b'{"forged":true}'))
+        assert await house.client.get("peer.example:8448", VERSION) == {"n": 1}
+        peer.script = ok
+        assert await house.client.get("peer.example:8448", VERSION) == {"ok": True}
+        assert len(peer.connections) == 2
+
+    in_house(story, fresh_database(), tmp_path)
+
+
 def test_no_more_than_so_many_requests_go_to_a_server_at_once(fresh_database: FreshDatabase, tmp_path: Path) -> None:
     async def story(house: House) -> None:
         def hold(asked: Asked, connection: Connection) -> None:
@@ -270,7 +302,7 @@ def test_headers_without_end_end_the_connection_long_before_the_time_is_up(
 ) -> None:
     async def story(house: House) -> None:
         peer = house.peer("peer.example", endless_head)
-        with pytest.raises(RemoteUnreachable, match="closed"):
+        with pytest.raises(RemoteUnreachable, match="head of the answer"):
             await house.client.post("peer.example:8448", VERSION, timeout_s=50, repeatable=False)
         assert len(peer.asked) == 1
 
