@@ -78,6 +78,21 @@ def give_states(
         received.forget_ends(tx, [(room, event_id) for event_id in found])
 
 
+def give_edges(tx: Statements, given: Sequence[tuple[int, Sequence[int], int, int]]) -> None:
+    """Memberships that came before their room get their auth events: position, positions of these, rank, status."""
+    positions = [each[0] for each in given]
+    tx.execute(
+        "INSERT INTO auth_edges (position, auth, rank) SELECT position, auth::bigint[], rank"
+        " FROM unnest(%s::bigint[], %s::text[], %s::integer[]) AS edge (position, auth, rank) ON CONFLICT DO NOTHING",
+        (positions, [tuple(each[1]) for each in given], [each[2] for each in given]),
+    )
+    tx.execute(
+        "UPDATE events SET status = given.status FROM unnest(%s::bigint[], %s::smallint[]) AS given (position, status)"
+        " WHERE events.position = given.position",
+        (positions, [each[3] for each in given]),
+    )
+
+
 def reserve_rooms(tx: Cursor, count: int) -> list[int]:
     """Numbers for new rooms, never given out again."""
     tx.execute("SELECT nextval(pg_get_serial_sequence('rooms', 'room')) FROM generate_series(1, %s)", (count,))

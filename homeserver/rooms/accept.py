@@ -22,6 +22,7 @@ from homeserver.rooms.gaps import Filling, GapFiller, PeerFailed, Peers
 from homeserver.rooms.heads import Heads
 from homeserver.rooms.incoming import RoomOfEvents, Verifier
 from homeserver.rooms.outcomes import Batch, Fate, Outcome, Outcomes, outcome_of, place_events, place_filling
+from homeserver.rooms.placed import take_edges, write_edges
 from homeserver.rooms.placing import Placer
 from homeserver.rooms.plan import Plan
 from homeserver.rooms.recommended import NOBODY_MAY_BE_ASKED
@@ -208,6 +209,7 @@ class Accepter:
         await committed
         for given in batch.given:
             given.row.state_root, given.row.status = given.root, given.status
+        take_edges(placers[0].given_edges.values())
         self._state.committed(placers[0].given_nodes)
         refused = [(each.row.event.event_id, outcome_of(each)) for each in batch.placed if each.is_new]
         self._tell(room_id, origin, [each for each in refused if each[1].fate is not Fate.ACCEPTED])
@@ -215,7 +217,7 @@ class Accepter:
 
     def _beside(self, placer: Placer, batch: Batch, room_id: str, origin: str) -> list[Also]:
         """What is written in the same transaction as the events."""
-        also: list[Also] = []
+        also = write_edges(placer.given_edges.values())
         if batch.given:
             given = [(each.row.position, each.root, int(each.status)) for each in batch.given]
             nodes, found = dict(placer.given_nodes), list(placer.given_found)

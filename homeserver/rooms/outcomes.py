@@ -12,7 +12,8 @@ from homeserver.core.ids import EventId
 from homeserver.rooms.append import sentence
 from homeserver.rooms.gaps import Filling
 from homeserver.rooms.missing import Unplaceable
-from homeserver.rooms.placing import GivenState, Placed, Placer
+from homeserver.rooms.placed import GivenState, Placed
+from homeserver.rooms.placing import Placer
 from storage.rows import EventRow
 
 

@@ -7,7 +7,6 @@ at all by raising `Unplaceable`. Specification: server-server API, "PDUs"; rooms
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from homeserver.core import state_trie
@@ -23,6 +22,7 @@ from homeserver.core.state_trie import EMPTY_ROOT, Load, MissingNode, NodeId
 from homeserver.rooms import judge_remote, state_changes
 from homeserver.rooms.judge_remote import Verdict
 from homeserver.rooms.missing import MissingEvents, MissingNodes, MissingPositions, MissingResolution, Unplaceable
+from homeserver.rooms.placed import GivenEdges, GivenState, Placed
 from homeserver.rooms.plan import RoomPlan
 from homeserver.rooms.resolutions import Overlay
 from homeserver.rooms.room import AuthSet
@@ -30,24 +30,6 @@ from homeserver.rooms.state import StateKey
 from storage.rows import EventRow, RoomChanges, Status
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """An event with what we decided about it. Not `is_new`: we had it already."""
-
-    row: EventRow
-    verdict: Verdict
-    is_new: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class GivenState:
-    """An event that came as a part of some state, whose own state is known now."""
-
-    row: EventRow
-    root: NodeId
-    status: Status
 
 
 class Placer:
@@ -63,6 +45,8 @@ class Placer:
         """By position."""
         self.given_nodes: dict[NodeId, bytes] = {}
         self.given_found: list[str] = []
+        self.given_edges: dict[int, GivenEdges] = {}
+        """By position."""
         self._by_id: dict[str, EventRow] = {}
         self._by_position: dict[int, EventRow] = {}
         self._fresh: dict[NodeId, bytes] = {}
@@ -88,6 +72,7 @@ class Placer:
         root = self._state_before([row for row in rows if self.root_before(row) is not None], before)
         verdict = self._judged(event, auth, rows, root, is_history=is_history)
         if known is not None:
+            self._give_edges(known, auth)
             return self._give_state(known, root, verdict)
         if self.room.policy is not None and verdict.is_accepted and not is_history:
             event, verdict = self._recommended(event)
@@ -112,12 +97,14 @@ class Placer:
         known = found[event.event_id]
         if known is not None and known.room != self.room.room.number:
             raise Unplaceable(event, (), ())
-        if known is not None:
-            return Placed(known, Verdict(known.status), is_new=False)
         absent = [event_id for event_id in event.auth_events if found[event_id] is None]
+        auth = [row for event_id in event.auth_events if (row := found[event_id]) is not None]
+        if known is not None:
+            if not absent:
+                self._give_edges(known, auth)
+            return Placed(known, Verdict(known.status), is_new=False)
         if absent:
             raise Unplaceable(event, (), absent)
-        auth = [row for event_id in event.auth_events if (row := found[event_id]) is not None]
         if event.type == "m.room.create" and self.create is None:
             self.create = event
         verdict = self._judged_alone(event, auth)
@@ -395,6 +382,19 @@ class Placer:
         self.given_found.append(row.event.event_id)
         return Placed(row, Verdict(given.status, verdict.rule, verdict.reason))
 
+    def _give_edges(self, row: EventRow, auth: Sequence[EventRow]) -> None:
+        """A membership that came before its room gets its place in the graph of auth events, and is judged by them."""
+        if row.event.is_state and row.rank is None and row.position not in self.given_edges:
+            status = max(row.status, self._judged_alone(row.event, auth).status)
+            positions = tuple(other.position for other in auth)
+            self.given_edges[row.position] = GivenEdges(row, positions, self._rank_above(row.event, auth), status)
+
+    def _rank_above(self, event: Event, auth: Sequence[EventRow]) -> int:
+        given = self.given_edges
+        ranks = [given[other.position].rank if other.position in given else other.rank or 0 for other in auth]
+        # From room version 12 on every event stands on the create event without naming it.
+        return rank_above(ranks or ([] if event.type == "m.room.create" else [0]))
+
     def _enter(self, row: EventRow, changes: RoomChanges, auth: Sequence[EventRow]) -> None:
         """The event takes its position, and its place in the graph of auth events."""
         plan = self.room.plan
@@ -406,11 +406,7 @@ class Placer:
             plan.next_position += 1
         row.changes = changes
         if row.event.is_state:
-            ranks = [other.rank or 0 for other in auth]
-            # From room version 12 on every event stands on the create event without naming it.
-            if row.event.type != "m.room.create" and not ranks:
-                ranks = [0]
-            row.rank = rank_above(ranks)
+            row.rank = self._rank_above(row.event, auth)
             changes.auth = tuple(other.position for other in auth)
         self.room.rows.append(row)
         plan.rows.append(row)

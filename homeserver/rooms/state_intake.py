@@ -28,6 +28,7 @@ from homeserver.rooms.append import Appender
 from homeserver.rooms.gaps import in_order
 from homeserver.rooms.incoming import Verifier
 from homeserver.rooms.missing import Unplaceable
+from homeserver.rooms.placed import GivenEdges, take_edges, write_edges
 from homeserver.rooms.placing import Placer
 from homeserver.rooms.plan import Plan, RoomPlan
 from homeserver.rooms.room import Room
@@ -145,6 +146,7 @@ class Intake:
         self._is_made = False
         self._committed: Deferred[None] | None = None
         self._left_out = 0
+        self._given: Sequence[GivenEdges] = ()
 
     async def take(self, answer: StateAnswer) -> None:
         """Take all."""
@@ -218,11 +220,7 @@ class Intake:
         # The next events are read while these are written, but no more than that.
         await self._commit()
         also: list[Also] = []
-        if place.is_new and not self._is_made:
-            also.append(
-                partial(room_log.make_room, room=place.number, room_id=self._room_id, version=self._rules.version)
-            )
-        rows, self._committed = await self._appender.queue_script(partial(self._script, place, signed), also)
+        rows, self._committed = await self._appender.queue_script(partial(self._script, place, signed, also), also)
         self._is_made = True
         self._left_out += len(batch) - len(rows)
         for row in rows:
@@ -232,8 +230,11 @@ class Intake:
         committed, self._committed = self._committed, None
         if committed is not None:
             await committed
+            take_edges(self._given)
+            self.known.update((each.row.event.event_id, _known(each.row)) for each in self._given)
 
-    def _script(self, place: Place, events: Sequence[Event], plan: Plan) -> list[EventRow]:
+    def _script(self, place: Place, events: Sequence[Event], also: list[Also], plan: Plan) -> list[EventRow]:
+        """The events without their place. `also` is what has to be written beside them."""
         head = plan.inputs.head_of(self._room_id)
         room = Room(place.number, RoomId(self._room_id), self._rules) if head is None else head
         planned = plan.rooms[self._room_id] = RoomPlan(plan, room)
@@ -250,6 +251,12 @@ class Intake:
                 rows.append(placer.add_outlier(event).row)
             except Unplaceable:
                 continue
+        self._given = tuple(placer.given_edges.values())
+        also[:] = write_edges(self._given)
+        if place.is_new and not self._is_made:
+            also.insert(
+                0, partial(room_log.make_room, room=place.number, room_id=self._room_id, version=self._rules.version)
+            )
         return rows
 
 
