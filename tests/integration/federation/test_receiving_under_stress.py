@@ -89,6 +89,33 @@ def test_what_was_taken_outlives_a_kill(make_federated: MakeFederated, stranger:
     assert romeo.whole_history(room).bodies == ["2", "1", "0"]
 
 
+def test_what_came_before_its_past_and_comes_again_after_it_is_there_once(
+    make_federated: MakeFederated, stranger: Stranger
+) -> None:
+    server = make_federated()
+    romeo, juliet = server.cast("romeo"), stranger.user("juliet")
+    room = romeo.creates_room(preset="public_chat")
+    seen = stranger.joins(server.server_name, room, juliet)
+    since = romeo.sync()
+    past, early, later = chain(seen, 3)
+    state = [event.event_id for event in seen.state.values()]
+    stranger.answers["get_missing_events/"] = lambda asked: {"events": []}
+    stranger.answers["state_ids/"] = lambda asked: {"pdu_ids": state, "auth_chain_ids": state}
+    seen.sends(early, later)
+    romeo.syncs_until(since, lambda seen: later.event_id in seen.timeline(room))
+    # Nothing of it is in memory after this, but for the last event.
+    server.restart()
+    assert seen.sends(past) == {past.event_id: {}}
+    # What it follows came just now, so it looks as if it were new.
+    newest = seen.says(juliet, "newest")
+    assert seen.sends(early, newest) == {early.event_id: {}, newest.event_id: {}}
+    romeo.syncs_until(since, lambda seen: newest.event_id in seen.timeline(room))
+    history = romeo.whole_history(room)
+    assert sorted(history.bodies) == ["0", "1", "2", "newest"]
+    assert history.ids[0] == newest.event_id
+    assert server.errors() == []
+
+
 def test_history_from_before_the_join_is_read_from_the_other_server(
     make_federated: MakeFederated, pair: tuple[Federated, Federated]
 ) -> None:
