@@ -38,6 +38,7 @@ class TlsLayer(Protocol):
         expected = None if is_server else name.encode("ascii")
         self._ssl = context.wrap_bio(self._received, self._to_send, is_server, server_hostname=expected)
         self._is_open = False
+        self._is_closing = False
         self._early: list[bytes] = []
         """What was written before TLS was agreed on."""
         self._failed: ssl.SSLError | Failure | None = None
@@ -67,13 +68,16 @@ class TlsLayer(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """TCP has ended."""
+        self._is_closing = True
         self._fail(reason)
         self.above.connectionLost(reason)
 
     # What the protocol above calls.
 
     def write(self, data: bytes) -> None:
-        """Send."""
+        """Send; nothing, once the connection is closed from either side."""
+        if self._is_closing:
+            return
         if not self._is_open:
             self._early.append(data)
             return
@@ -88,14 +92,16 @@ class TlsLayer(Protocol):
 
     def loseConnection(self) -> None:
         """Say goodbye and close, once all that was written is sent."""
-        if self._is_open:
+        if self._is_open and not self._is_closing:
             with contextlib.suppress(ssl.SSLError):  # the other side need not say goodbye too
                 self._ssl.unwrap()
             self._flush()
+        self._is_closing = True
         self._tcp.loseConnection()
 
     def abortConnection(self) -> None:
         """Close at once."""
+        self._is_closing = True
         self._tcp.abortConnection()
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
@@ -162,7 +168,7 @@ class TlsLayer(Protocol):
 
     def _read(self) -> None:
         try:
-            while self._received.pending or self._ssl.pending():
+            while not self._is_closing and (self._received.pending or self._ssl.pending()):
                 data = self._ssl.read(READ_BYTES)
                 if not data:
                     self.loseConnection()  # the other side has said goodbye
@@ -171,7 +177,7 @@ class TlsLayer(Protocol):
         except ssl.SSLWantReadError:
             pass  # the rest of a record is still to come
         except ssl.SSLError:
-            self._tcp.abortConnection()
+            self.abortConnection()
         self._flush()
 
     def _flush(self) -> None:
