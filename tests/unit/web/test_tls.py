@@ -40,20 +40,20 @@ class Wire:
         asking = ssl.create_default_context(cafile=authority.file)
         self.client: Any = TlsLayer(asking, Listening(), name=name)
         self.server: Any = TlsLayer(serving, Listening(last_words), is_server=True)
+        self.layers: tuple[Any, Any] = (self.client, self.server)
         make: Any = StringTransport
         self.ends: tuple[Any, Any] = (make(), make())
-        self.client.makeConnection(self.ends[0])
-        self.server.makeConnection(self.ends[1])
+        for layer, end in zip(self.layers, self.ends, strict=True):
+            layer.makeConnection(end)
 
     def carry(self) -> None:
         """Bring everything over, in both directions, until both are silent."""
-        layers = (self.server, self.client)
         while any(end.value() for end in self.ends):
-            for end, layer in zip(self.ends, layers, strict=True):
-                data = end.value()
-                end.clear()
-                if data and not self.ends[layers.index(layer) ^ 1].disconnected:
-                    layer.dataReceived(data)
+            for side in (0, 1):
+                data = self.ends[side].value()
+                self.ends[side].clear()
+                if data and not self.ends[1 - side].disconnected:
+                    self.layers[1 - side].dataReceived(data)
 
 
 @pytest.fixture(scope="module")
