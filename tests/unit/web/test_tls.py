@@ -40,11 +40,14 @@ class Wire:
         asking = ssl.create_default_context(cafile=authority.file)
         self.client: Any = TlsLayer(asking, Listening(), name=name)
         self.server: Any = TlsLayer(serving, Listening(last_words), is_server=True)
-        self.layers: tuple[Any, Any] = (self.client, self.server)
         make: Any = StringTransport
         self.ends: tuple[Any, Any] = (make(), make())
-        for layer, end in zip(self.layers, self.ends, strict=True):
+        self.layers = self._on_wires(self.client, self.server)
+
+    def _on_wires(self, *layers: Any) -> tuple[Any, ...]:
+        for layer, end in zip(layers, self.ends, strict=True):
             layer.makeConnection(end)
+        return layers
 
     def carry(self) -> None:
         """Bring everything over, in both directions, until both are silent."""
