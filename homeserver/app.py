@@ -35,6 +35,7 @@ from homeserver.rooms.policy_servers import NoPolicyServers
 from homeserver.runtime.log import AppendFailed
 from homeserver.runtime.stopping import Stopping
 from homeserver.sync.account_data_part import AccountDataPart
+from homeserver.sync.stream_requests import EXPIRY_STEP_S
 from homeserver.users.presence import Presence
 from homeserver.users.remote_profiles import FederatedProfiles
 from homeserver.users.rooms_of_user import RoomsOfUser
@@ -101,6 +102,7 @@ class Server:
         base.tasks.every("note when devices were seen", FLUSH_EVERY_S, users.sightings.flush)
         base.tasks.keep("guests leave where they may not be", services.guest_removal.run)
         users.tokens.on_revoked(syncing.conversations.revoked)
+        base.tasks.every("end streams with expired tokens", EXPIRY_STEP_S, syncing.conversations.end_expired)
         self._presence = syncing.presence
         await syncing.presence.start(base.tasks, base.ring)
         doors = list(all_doors(base, rooms, users, services, encryption, syncing))

@@ -22,6 +22,7 @@ from homeserver.rooms.receipts import Receipts
 from homeserver.rooms.send import Sending
 from homeserver.rooms.typing import Typing
 from homeserver.runtime.clock import Clock
+from homeserver.runtime.wheel import Wheel
 from homeserver.sync import stream_frames as frames
 from homeserver.sync.asking import Asking
 from homeserver.sync.stream import Pump, Streams, Subscription
@@ -32,6 +33,8 @@ from homeserver.web.limits import Limiter
 from storage.database import DatabaseUnavailable
 
 AUTH_WITHIN_S: Final = 10.0
+EXPIRY_STEP_S: Final = 2.0
+"""So much later than its token expires a stream may end."""
 MOST_UNDER_WAY: Final = 256
 """Requests of one connection that are carried out at a time; more wait in its socket."""
 
@@ -39,6 +42,7 @@ NOT_A_FRAME: Final = 1003
 TOO_LARGE: Final = 1009
 UNKNOWN_TOKEN: Final = 4401
 SILENT: Final = 4408
+EXPIRED_TOKEN: Final = 4419
 
 log: Final = structlog.get_logger("homeserver.stream")
 
@@ -88,6 +92,8 @@ class Conversations:
         self._services = services
         self._read = frames.FrameReader()
         self._by_device: dict[int, set[Conversation]] = {}
+        self._wheel = Wheel(EXPIRY_STEP_S)
+        """Devices of which a token will expire that a conversation began with. The others cost nothing."""
 
     async def hold(self, who: Requester | None, wire: Wire) -> None:
         """Speak with a client until it goes."""
@@ -108,8 +114,23 @@ class Conversations:
         for conversation in tuple(self._by_device.get(device, ())):
             conversation.close(UNKNOWN_TOKEN, "the access token was logged out")
 
-    def _entered(self, conversation: Conversation, device: int) -> None:
-        self._by_device.setdefault(device, set()).add(conversation)
+    async def end_expired(self) -> None:
+        """Close what was opened with a token that has expired. To be called every EXPIRY_STEP_S seconds."""
+        now_ms = self._services.clock.now_ms()
+        for device in self._wheel.due(now_ms / 1000):
+            for conversation in tuple(self._by_device.get(int(device), ())):
+                expires_ms = None if conversation.who is None else conversation.who.expires_ms
+                if expires_ms is None:
+                    continue
+                if expires_ms > now_ms:
+                    self._wheel.at(device, expires_ms / 1000)
+                else:
+                    conversation.close(EXPIRED_TOKEN, "the access token has expired")
+
+    def _entered(self, conversation: Conversation, who: Requester) -> None:
+        self._by_device.setdefault(who.device_number, set()).add(conversation)
+        if who.expires_ms is not None:
+            self._wheel.at(str(who.device_number), who.expires_ms / 1000)
 
     def _left(self, conversation: Conversation) -> None:
         if conversation.who is not None:
@@ -128,7 +149,7 @@ class Conversation:
         services: StreamServices,
         read: frames.FrameReader,
         wire: Wire,
-        entered: Callable[[Conversation, int], None],
+        entered: Callable[[Conversation, Requester], None],
     ) -> None:
         self._services = services
         self._read = read
@@ -145,9 +166,9 @@ class Conversation:
         self.who: Requester | None = None
 
     def enter(self, who: Requester) -> None:
-        """The client has shown who it is."""
+        """The client has shown who it is; it may do so again, with another token of the device."""
         self.who = who
-        self._entered(self, who.device_number)
+        self._entered(self, who)
 
     def must_have_entered(self) -> None:
         """The time for that is over."""
@@ -211,14 +232,16 @@ class Conversation:
         tokens = self._services.tokens
         try:
             who = tokens.cached(token_hash) or await tokens.resolve(token_hash)
-        except MatrixError:
-            self.close(UNKNOWN_TOKEN, "this access token is not known here")
+        except MatrixError as error:
+            if error.extra.get("soft_logout"):
+                self.close(EXPIRED_TOKEN, "the access token has expired")
+            else:
+                self.close(UNKNOWN_TOKEN, "this access token is not known here")
             return
-        if self.who is None:
-            self.enter(who)
-        elif self.who.device_number != who.device_number or self.who.user_id != who.user_id:
+        if self.who is not None and (self.who.device_number, self.who.user_id) != (who.device_number, who.user_id):
             self.close(UNKNOWN_TOKEN, "this connection belongs to another device")
             return
+        self.enter(who)
         self._wire.send(frames.answer(frame.id, {"user_id": who.user_id, "device_id": who.device_id}))
 
     def _acknowledge(self, frame: frames.Ack) -> Awaitable[JsonObject | None] | None:

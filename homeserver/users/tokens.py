@@ -6,7 +6,6 @@ Implements `homeserver.web.access.TokenResolver`. Tokens are known here by their
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -27,19 +26,13 @@ OnRevoked = Callable[[int], object]
 """Gets the number of a device that has no valid token any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    requester: Requester
-    expires_ms: int | None
-
-
 class Tokens:
     """Resolves access tokens."""
 
     def __init__(self, database: Database, clock: Clock, max_cached: int = MAX_CACHED) -> None:
         self._database = database
         self._clock = clock
-        self._cache: Lru[bytes, _Known] = Lru(max_cached, dropped=self._dropped)
+        self._cache: Lru[bytes, Requester] = Lru(max_cached, dropped=self._dropped)
         self._by_device: dict[int, set[bytes]] = {}
         self._listeners: list[OnRevoked] = []
         self._revocations = 0
@@ -53,7 +46,7 @@ class Tokens:
         if known.expires_ms is not None and known.expires_ms <= self._clock.now_ms():
             self.forget([token_hash])
             return None
-        return known.requester
+        return known
 
     async def resolve(self, token_hash: bytes) -> Requester:
         """The requester, from the database. Raises UnknownToken."""
@@ -79,8 +72,9 @@ class Tokens:
                 is_guest=owner.is_guest,
                 is_admin=owner.is_admin,
                 appservice_id=owner.appservice_id,
+                expires_ms=owner.expires_ts,
             )
-            self._cache.put(token_hash, _Known(requester, owner.expires_ts))
+            self._cache.put(token_hash, requester)
             self._by_device.setdefault(owner.device, set()).add(token_hash)
             return requester
 
@@ -126,17 +120,17 @@ class Tokens:
 
     def _holder(self, token_hash: bytes) -> str | None:
         known = self._cache.peek(token_hash)
-        return None if known is None else known.requester.user_id
+        return None if known is None else known.user_id
 
-    def _dropped(self, token_hash: bytes, known: _Known) -> None:
+    def _dropped(self, token_hash: bytes, known: Requester) -> None:
         self._unlist(token_hash, known)
 
-    def _unlist(self, token_hash: bytes, known: _Known) -> None:
-        hashes = self._by_device.get(known.requester.device_number)
+    def _unlist(self, token_hash: bytes, known: Requester) -> None:
+        hashes = self._by_device.get(known.device_number)
         if hashes is not None:
             hashes.discard(token_hash)
             if not hashes:
-                del self._by_device[known.requester.device_number]
+                del self._by_device[known.device_number]
 
 
 def _delete_before(tx: Cursor, device: int, token_hash: bytes) -> list[bytes]:

@@ -55,6 +55,8 @@ class Requester:
     is_guest: bool = False
     is_admin: bool = False
     appservice_id: str | None = None
+    expires_ms: int | None = None
+    """When the token holds no more, if it does not hold until it is taken back."""
 
 
 class TokenResolver(Protocol):

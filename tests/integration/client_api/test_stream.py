@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psycopg2
 import pytest
 
-from tests.cast import Cast, Device, logged_in
+from tests.cast import PASSWORD, Cast, Device, logged_in
+from tests.postgres import FreshDatabase
 from tests.servers import MakeServer
 from tests.sync_answer import Events, Synced
 from tests.wire import Json
@@ -192,6 +196,41 @@ def test_who_logs_out_is_heard_no_more(cast: Cast) -> None:
         assert stays.asks("ping")["id"] == 1
     with pytest.raises(StreamClosed, match="401"):
         stream_of(other)
+
+
+def test_a_stream_ends_when_its_token_expires_unless_it_was_shown_the_next_one(
+    make_server: MakeServer, fresh_database: FreshDatabase
+) -> None:
+    dsn = fresh_database()
+    romeo = Cast(make_server(dsn=dsn))("romeo")
+    login = {"type": "m.login.password", "identifier": {"type": "m.id.user", "user": romeo.user_id}}
+    expiring, renewed = (
+        romeo.asks("POST", "login", body={**login, "password": PASSWORD, "refresh_token": True}) for _ in range(2)
+    )
+    with contextlib.closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as tx:
+        soon = int(time.time() * 1000) + 3_000
+        tx.execute("UPDATE access_tokens SET expires_ts = %s WHERE expires_ts IS NOT NULL RETURNING 1", (soon,))
+        assert len(tx.fetchall()) == 2
+    host, port = romeo.wire.host, romeo.wire.port
+    with (
+        stream_of(romeo) as lasting,
+        Stream(host, port, expiring["access_token"]) as ends,
+        Stream(host, port, renewed["access_token"]) as goes_on,
+    ):
+        ends.asks("subscribe")
+        ends.delta()
+        following = romeo.asks("POST", "refresh", body={"refresh_token": renewed["refresh_token"]})
+        answer = goes_on.asks("auth", access_token=following["access_token"])
+        assert answer["device_id"] == renewed["device_id"]
+        with closed(4419):
+            ends.delta()
+        assert time.time() * 1000 >= soon
+        assert goes_on.asks("ping") == {"id": 2}
+        assert lasting.asks("ping") == {"id": 1}
+    with Stream(host, port) as stream, closed(4419):
+        stream.asks("auth", access_token=expiring["access_token"])
+    with pytest.raises(StreamClosed, match="401"):
+        Stream(host, port, expiring["access_token"])
 
 
 def test_slow_readers_get_one_delta_of_what_they_missed(cast: Cast) -> None:
