@@ -27,6 +27,7 @@ from client_api import (
     registration,
     relations,
     rendezvous,
+    rendezvous_json,
     reporting,
     rooms_create,
     rooms_events,
@@ -100,6 +101,7 @@ def _key_doors(encryption: Encryption) -> Iterator[BoundEndpoint]:
     yield from bind(key_backup.ENDPOINTS, encryption.backups)
     yield from bind(dehydrated.ENDPOINTS, encryption.dehydrated)
     yield from bind(rendezvous.ENDPOINTS, encryption.rendezvous)
+    yield from bind(rendezvous_json.ENDPOINTS, encryption.rendezvous_json)
     yield from bind(key_signatures.ENDPOINTS, encryption.signatures)
     yield from bind(keys.ENDPOINTS, encryption.keys)
 

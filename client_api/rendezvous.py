@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from homeserver.core.canonical_json import JsonValue
 from homeserver.core.rate import OTHER
-from homeserver.encryption.rendezvous import MAX_BYTES, Rendezvous, Session, headers_of
+from homeserver.encryption.rendezvous import MAX_BYTES, Overtaken, Rendezvous, Session, headers_of
 from homeserver.web.endpoint import NONE, endpoint, endpoints
-from homeserver.web.errors import InvalidParam
+from homeserver.web.errors import InvalidParam, MatrixError, MissingParam
 from homeserver.web.request import RequestInfo
 from homeserver.web.response import Response
 
@@ -41,8 +42,14 @@ async def read_session(rendezvous: Rendezvous, session_id: str, request: Request
 @endpoint("PUT", SESSION, access=NONE, limit=OTHER, body_limit_bytes=MAX_BYTES)
 async def replace_text(rendezvous: Rendezvous, session_id: str, request: RequestInfo) -> Response:
     """Replace the text."""
-    session = rendezvous.replace(session_id, request.header("if-match"), _content_type(request), request.body)
-    return _accepted(session)
+    etag = request.header("if-match")
+    if etag is None:
+        raise MissingParam("The header If-Match must name the version of the text that is replaced.")
+    try:
+        return _accepted(rendezvous.replace(session_id, etag, _content_type(request), request.body))
+    except Overtaken as overtaken:
+        code: dict[str, JsonValue] = {"org.matrix.msc4108.errcode": "M_CONCURRENT_WRITE"}
+        raise MatrixError(412, "M_UNKNOWN", str(overtaken), headers_of(overtaken.session), **code) from None
 
 
 @endpoint("DELETE", SESSION, access=NONE, limit=OTHER)

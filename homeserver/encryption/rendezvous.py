@@ -1,8 +1,8 @@
 """Rendezvous sessions: two devices of a user, of which one is not logged in yet, exchange small encrypted texts.
 
-Outside the specification: MSC4108 (2024), login by QR code. Sessions live in memory, for minutes, bounded in number and
-size: anyone may open one. Whoever knows a session's id may read and replace its text; a replacement names the text it
-replaces, so that neither device overwrites what it has not read.
+Outside the specification: MSC4108 (2024) and MSC4388, login by QR code. Sessions live in memory, for minutes, bounded
+in number and size: anyone may open one. Whoever knows a session's id may read and replace its text; a replacement names
+the text it replaces, so that neither device overwrites what it has not read.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.lru import Lru
-from homeserver.web.errors import MatrixError, MissingParam, NotFound, TooLarge
+from homeserver.web.errors import NotFound, TooLarge
 
 MAX_BYTES: Final = 4_096
 MAX_SESSIONS: Final = 2_000
@@ -33,13 +33,27 @@ class Session:
     expires_ms: int
 
 
+class Overtaken(Exception):
+    """The text that was to be replaced is not there any more: the other device has written in the meantime."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__("The other device has changed the text: read it first.")
+        self.session = session
+
+
 class Rendezvous:
     """All sessions."""
 
     def __init__(
-        self, clock: Clock, base_url: str, lifetime_ms: int = LIFETIME_MS, max_sessions: int = MAX_SESSIONS
+        self,
+        clock: Clock,
+        base_url: str,
+        lifetime_ms: int = LIFETIME_MS,
+        max_sessions: int = MAX_SESSIONS,
+        max_bytes: int = MAX_BYTES,
     ) -> None:
         self._clock = clock
+        self._max_bytes = max_bytes
         self._base_url = base_url.rstrip("/")
         self._lifetime_ms = lifetime_ms
         self._sessions: Lru[str, Session] = Lru(max_sessions)
@@ -63,19 +77,11 @@ class Rendezvous:
             raise NotFound("There is no such rendezvous session (any more).")
         return session
 
-    def replace(self, session_id: str, etag: str | None, content_type: str, text: bytes) -> Session:
-        """Replace the text that has this mark. Raises a refusal with 412 if it has another one by now."""
+    def replace(self, session_id: str, etag: str, content_type: str, text: bytes) -> Session:
+        """Replace the text that has this mark. Raises Overtaken if it has another one by now."""
         session = self.get(session_id)
-        if etag is None:
-            raise MissingParam("The header If-Match must name the version of the text that is replaced.")
         if etag != session.etag:
-            raise MatrixError(
-                412,
-                "M_UNKNOWN",
-                "The other device has changed the text: read it first.",
-                headers_of(session),
-                **{"org.matrix.msc4108.errcode": "M_CONCURRENT_WRITE"},
-            )
+            raise Overtaken(session)
         return self._keep(session_id, content_type, text, self._clock.now_ms(), session.expires_ms)
 
     def end(self, session_id: str) -> None:
@@ -83,9 +89,13 @@ class Rendezvous:
         self.get(session_id)
         self._sessions.discard(session_id)
 
+    def left_ms(self, session: Session) -> int:
+        """How long a session goes on."""
+        return max(0, session.expires_ms - self._clock.now_ms())
+
     def _keep(self, session_id: str, content_type: str, text: bytes, now_ms: int, expires_ms: int) -> Session:
-        if len(text) > MAX_BYTES:
-            raise TooLarge(MAX_BYTES)
+        if len(text) > self._max_bytes:
+            raise TooLarge(self._max_bytes)
         session = Session(session_id, content_type, text, f'"{secrets.token_hex(12)}"', now_ms, expires_ms)
         self._sessions.put(session_id, session)
         return session

@@ -16,7 +16,7 @@ from homeserver.encryption.published import PublishedKeysCache
 from homeserver.encryption.queries import KeyQueries
 from homeserver.encryption.remote import RemoteKeys
 from homeserver.encryption.remote_lists import RemoteLists
-from homeserver.encryption.rendezvous import Rendezvous
+from homeserver.encryption.rendezvous import MAX_BYTES, Rendezvous
 from homeserver.encryption.signatures import SignatureUploads
 from homeserver.encryption.stock import OneTimeKeyStock
 from homeserver.encryption.uploads import KeyUploads
@@ -36,6 +36,7 @@ class Encryption:
     backups: Backups
     dehydrated: DehydratedDevices
     rendezvous: Rendezvous
+    rendezvous_json: Rendezvous
     to_device_upkeep: ToDeviceUpkeep
     key_counts: KeyCounts
     remote_lists: RemoteLists
@@ -59,6 +60,7 @@ def make_encryption(base: Foundations, users: Accounting, remote: RemoteKeys) ->
         backups=Backups(database),
         dehydrated=DehydratedDevices(database, writer, base.ring, base.clock),
         rendezvous=Rendezvous(base.clock, base.settings.public_baseurl),
+        rendezvous_json=Rendezvous(base.clock, base.settings.public_baseurl, max_bytes=4 * MAX_BYTES),
         to_device_upkeep=ToDeviceUpkeep(database, base.ring, base.tasks, base.clock, base.settings.to_device),
         key_counts=KeyCounts(database, base.ring),
         remote_lists=lists,

@@ -28,6 +28,7 @@ UNSTABLE_FEATURES: Final = frozenset(
         "org.matrix.msc3440.stable",  # threads
         "org.matrix.msc3952_intentional_mentions",
         "org.matrix.msc4108",  # rendezvous for login by QR code
+        "io.element.msc4388",  # the same as JSON
         "org.matrix.msc4222",  # use_state_after
         "org.matrix.msc4380.stable",  # blocking of invites
         "uk.tcpip.msc4133",  # extended profiles

@@ -67,6 +67,12 @@ def rendezvous(romeo: Actor, juliet: Actor, room: str) -> bool:
     return answer.status == 201 and "etag" in answer.headers and "url" in answer.json
 
 
+def rendezvous_as_json(romeo: Actor, juliet: Actor, room: str) -> bool:
+    path = f"{UNSTABLE}/io.element.msc4388/rendezvous"
+    opened = romeo.call("POST", path, {"data": "hello"}).json
+    return bool(juliet.call("GET", f"{path}/{opened['id']}").json["data"] == "hello")
+
+
 def state_after(romeo: Actor, juliet: Actor, room: str) -> bool:
     since = juliet.sync()
     topic = romeo.sets_state(room, "m.room.topic", {"topic": "balconies"})
@@ -103,6 +109,7 @@ TRIED: Final[dict[str, Callable[[Actor, Actor, str], bool]]] = {
     "org.matrix.msc3773": counts_of_threads,
     "org.matrix.msc3952_intentional_mentions": mentions,
     "org.matrix.msc4108": rendezvous,
+    "io.element.msc4388": rendezvous_as_json,
     "org.matrix.msc4222": state_after,
     "org.matrix.msc4380.stable": blocked_invites,
     "uk.tcpip.msc4133": profiles_as_proposed,
