@@ -82,6 +82,15 @@ def is_near(tx: Cursor, user_id: str, server_name: str) -> bool:
     return row is not None and bool(row[0])
 
 
+def near_among(tx: Cursor, user_ids: Sequence[str], server_name: str) -> set[str]:
+    """Those of some users who are in a room with somebody of a server."""
+    tx.execute(
+        "SELECT asked.user_id FROM unnest(%s::text[]) AS asked (user_id) WHERE " + _IS_NEAR.format("asked.user_id"),
+        (list(user_ids), *_ending(server_name)),
+    )
+    return {user_id for (user_id,) in tx.fetchall()}
+
+
 def forget_strangers(tx: Cursor, server_name: str, among: Sequence[str] | None) -> int:
     """Forget those (None: of all) who are in no room with this server any more: nobody tells us of their devices."""
     tx.execute(

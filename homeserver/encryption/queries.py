@@ -80,14 +80,25 @@ class KeyQueries:
     async def _ask(
         self, server_name: str, users: Wanted, timeout_ms: int, found: FoundKeys, failures: JsonObject
     ) -> None:
-        try:
-            # Who is in a room with us is followed from now on; others are asked for each time.
-            followed = {each for each, devices in users.items() if await self._lists.begin(each, devices, found)}
-            rest = {user_id: devices for user_id, devices in users.items() if user_id not in followed}
-            if rest:
+        # Who is in a room with us is followed from now on; others are asked for each time.
+        near = await self._lists.near(users)
+        rest = {user_id: devices for user_id, devices in users.items() if user_id not in near}
+
+        async def begin() -> None:
+            try:
+                await self._lists.begin(near, timeout_ms)
+            except RemoteKeysFailed as error:
+                failures[server_name] = failure(error)
+            await self._lists.read({user_id: users[user_id] for user_id in near}, found)
+
+        async def ask() -> None:
+            try:
                 _take(await self._remote.query(server_name, rest, timeout_ms), rest, found)
-        except RemoteKeysFailed as error:
-            failures[server_name] = failure(error)
+            except RemoteKeysFailed as error:
+                failures[server_name] = failure(error)
+
+        asked = [Deferred.fromCoroutine(each()) for each, whom in ((begin, near), (ask, rest)) if whom]
+        await gatherResults(asked, consumeErrors=True)
 
     async def _add_own_signatures(self, reader: str, found: FoundKeys, user_ids: Sequence[str]) -> None:
         """Signatures of the reader on keys of other servers' users are kept here."""

@@ -6,11 +6,11 @@ as long as the other server does not answer. Specification: server-server API, "
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, TypeGuard
 
 import structlog
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 
 from homeserver.core import canonical_json
 from homeserver.core.canonical_json import MAX_INTEGER, JsonObject, JsonValue, NotCanonical
@@ -36,6 +36,7 @@ RESYNC_EVERY_S: Final = 30.0
 PAGE: Final = 100
 MOST_READS: Final = 3
 """How often a list is read at once that changes while it is read."""
+READ_AT_ONCE: Final = 8
 FIRST_PAUSE_S: Final = 30.0
 LONGEST_PAUSE_S: Final = 3600.0
 MOST_PAUSED: Final = 10_000
@@ -85,13 +86,51 @@ class RemoteLists:
         found.self_signing_keys.update(users.self_signing_keys)
         return fresh
 
-    async def begin(self, user_id: str, devices: Sequence[str], found: FoundKeys) -> bool:
-        """Read a user's list and follow it from now on; False if no room of ours has them. Raises RemoteKeysFailed."""
-        if not await self._is_near(user_id):
-            return False
-        await self._read_anew(user_id)
-        await self.read({user_id: devices}, found)
-        return True
+    async def near(self, user_ids: Collection[str]) -> set[str]:
+        """Those of some users with whom somebody of ours is in a room: they can be followed."""
+        return await self._database.read(remote_table.near_among, list(user_ids), self._server_name)
+
+    async def begin(self, user_ids: Collection[str], timeout_ms: int) -> None:
+        """Read the lists of users who are near, and follow them from now on.
+
+        Raises RemoteKeysFailed if not all came in time; what is still under way then goes on, for those who ask later.
+        """
+        done: Deferred[RemoteKeysFailed | None] = Deferred()
+
+        def finish(failed: RemoteKeysFailed | None) -> None:
+            if not done.called:
+                done.callback(failed)
+
+        late = RemoteKeysFailed("The other server did not answer in time.")
+        timer = self._clock.call_later(timeout_ms / 1000, lambda: finish(late))
+        self._tasks.start("read device lists", self._read_several(user_ids, finish))
+        try:
+            failed = await done
+        finally:
+            timer.cancel()
+        if failed is not None:
+            raise failed
+
+    async def _read_several(self, user_ids: Collection[str], finish: Callable[[RemoteKeysFailed | None], None]) -> None:
+        """Read lists, some at once, until one fails."""
+        waiting = list(user_ids)
+        failed: RemoteKeysFailed | None = None
+
+        async def read_on() -> None:
+            nonlocal failed
+            while waiting and failed is None:
+                try:
+                    await self._read_anew(waiting.pop())
+                except RemoteKeysFailed as error:
+                    failed = error
+
+        try:
+            await gatherResults([Deferred.fromCoroutine(read_on()) for _ in range(READ_AT_ONCE)], consumeErrors=True)
+        except BaseException:
+            failed = RemoteKeysFailed("The lists could not be read.")
+            raise
+        finally:
+            finish(failed)
 
     # What other servers tell
 
