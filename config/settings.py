@@ -122,6 +122,11 @@ class Rooms:
         check=rules.room_version,
         number_as_text=True,
     )
+    encrypted: Literal["none", "private", "all"] = setting(
+        "none",
+        "Which new rooms are end-to-end encrypted also where whoever makes them does not ask for it: private ones"
+        " (made with the preset private_chat or trusted_private_chat), or all. Spaces are not.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

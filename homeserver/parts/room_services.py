@@ -91,7 +91,7 @@ def make_room_services(
             elsewhere,
             database,
             server_name,
-            base.settings.rooms.default_version,
+            base.settings.rooms,
         ),
         changes=changes,
         sending=Sending(rooms.appender, rooms.transactions, changes, elsewhere, database),

@@ -13,6 +13,7 @@ from typing import Final, Literal
 import msgspec
 import structlog
 
+from config.settings import Rooms as RoomDefaults
 from homeserver.core.auth import Rejected
 from homeserver.core.canonical_json import JsonObject, JsonValue
 from homeserver.core.draft import Draft
@@ -44,6 +45,7 @@ class Preset:
     guest_access: str
     invite_level: int
     trusts_invitees: bool = False
+    is_private: bool = True
     history_visibility: str = "shared"
 
 
@@ -51,7 +53,7 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
     {
         "private_chat": Preset("invite", "can_join", invite_level=0),
         "trusted_private_chat": Preset("invite", "can_join", invite_level=0, trusts_invitees=True),
-        "public_chat": Preset("public", "forbidden", invite_level=50),
+        "public_chat": Preset("public", "forbidden", invite_level=50, is_private=False),
     }
 )
 
@@ -94,6 +96,7 @@ class _Order:
     member: JsonObject
     invites: Mapping[UserId, JsonObject]
     """Contents of the invites of local users."""
+    is_encrypted: bool
 
 
 class RoomCreation:
@@ -107,7 +110,7 @@ class RoomCreation:
         elsewhere: Elsewhere,
         database: Database,
         server_name: ServerName,
-        default_version: str,
+        defaults: RoomDefaults,
     ) -> None:
         self._appender = appender
         self._heads = heads
@@ -115,7 +118,7 @@ class RoomCreation:
         self._elsewhere = elsewhere
         self._database = database
         self._server_name = server_name
-        self._default_version = default_version
+        self._defaults = defaults
 
     async def create(self, creator: UserId, request: CreateRoom) -> RoomId:
         """Make a room; its id."""
@@ -138,7 +141,7 @@ class RoomCreation:
         return room_id
 
     async def _check(self, creator: UserId, request: CreateRoom) -> _Order:
-        rules = rules_of(request.room_version or self._default_version)
+        rules = rules_of(request.room_version or self._defaults.default_version)
         preset = PRESETS[request.preset or ("public_chat" if request.visibility == "public" else "private_chat")]
         if request.invite_3pid:
             raise BadRequest("This server trusts no identity server: invite by user ID.", "M_SERVER_NOT_TRUSTED")
@@ -162,7 +165,15 @@ class RoomCreation:
                     400, "M_UNKNOWN", f"{invitee} is a user of another server, and this server does not talk to it."
                 )
         member = await self._memberships.content("join", creator)
-        return _Order(creator, request, rules, preset, alias, invitees, member, invites)
+        return _Order(
+            creator, request, rules, preset, alias, invitees, member, invites, self._encrypts(request, preset)
+        )
+
+    def _encrypts(self, request: CreateRoom, preset: Preset) -> bool:
+        """Whether a room is encrypted whether or not its maker asks for it."""
+        if (request.creation_content or {}).get("type") == "m.space":
+            return False
+        return self._defaults.encrypted == "all" or (self._defaults.encrypted == "private" and preset.is_private)
 
     def _alias(self, localpart: str | None) -> str | None:
         if not localpart:
@@ -278,7 +289,7 @@ def _add_events(plan: Plan, number: int, order: _Order, server_name: ServerName)
     if order.alias is not None:
         add("m.room.canonical_alias", {"alias": order.alias})
     # 5. to 7. The preset, over which initial_state goes, over which name and topic go.
-    for event_type, state_key, content in _state_wanted(request, preset):
+    for event_type, state_key, content in _state_wanted(order):
         add(event_type, content, state_key)
     # 8. Invites. Those of users of other servers follow once the room is there.
     for invitee, content in order.invites.items():
@@ -286,13 +297,16 @@ def _add_events(plan: Plan, number: int, order: _Order, server_name: ServerName)
     return room.room.room_id
 
 
-def _state_wanted(request: CreateRoom, preset: Preset) -> list[tuple[str, str, JsonObject]]:
+def _state_wanted(order: _Order) -> list[tuple[str, str, JsonObject]]:
     """Type, state key and content of the state that preset, initial_state, name and topic make, each place once."""
+    request, preset = order.request, order.preset
     from_preset: list[tuple[str, str, JsonObject]] = [
         ("m.room.join_rules", "", {"join_rule": preset.join_rule}),
         ("m.room.history_visibility", "", {"history_visibility": preset.history_visibility}),
         ("m.room.guest_access", "", {"guest_access": preset.guest_access}),
     ]
+    if order.is_encrypted:
+        from_preset.append(("m.room.encryption", "", {"algorithm": "m.megolm.v1.aes-sha2"}))
     initial = [(each.type, each.state_key, each.content) for each in request.initial_state or ()]
     named: list[tuple[str, str, JsonObject]] = []
     if request.name is not None:

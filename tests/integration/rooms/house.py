@@ -7,6 +7,7 @@ from typing import Any, Self, TypeVar
 
 from twisted.internet.defer import Deferred
 
+from config.settings import Rooms as RoomDefaults
 from homeserver.core.canonical_json import JsonObject, JsonValue
 from homeserver.core.ids import EventId, RoomId, ServerName, UserId
 from homeserver.core.signatures import Signer, SigningKey
@@ -102,7 +103,7 @@ class House:
         self.transactions = Transactions(self.database, self.ring, self.writer)
         self.sending = Sending(self.appender, self.transactions, self.changes, nowhere, self.database)
         self.creation = RoomCreation(
-            self.appender, self.heads, self.changes, nowhere, self.database, SERVER, default_version="12"
+            self.appender, self.heads, self.changes, nowhere, self.database, SERVER, RoomDefaults()
         )
         self.upgrades = Upgrades(self.appender, self.heads, self.changes, self.database, SERVER)
         self.stripped = StrippedStates(self.database, self.state, self.events)
