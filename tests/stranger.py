@@ -221,6 +221,7 @@ class Visit:
         self.state: dict[tuple[str, str], Event] = {}
         self.last: Event | None = None
         self.events: dict[str, Event] = {}
+        self._built = 0
 
     def saw(self, event: Event) -> None:
         """An event comes last."""
@@ -251,6 +252,7 @@ class Visit:
             auth = [self.state[key].event_id for key in keys if key in self.state]
         if depth is None:
             depth = 1 + max((self.events[each].depth for each in prev if each in self.events), default=10)
+        self._built += 1
         return build(
             Draft(self.room_id, type, sender, content, state_key),
             self.rules,
@@ -259,7 +261,7 @@ class Visit:
             depth,
             ts or now_ms(),
             signer or self.stranger.signer,
-            EventId(f"$s{len(self.events)}x{now_ms()}:{self.stranger.name}"),
+            EventId(f"$s{self._built}x{now_ms()}x{id(self)}:{self.stranger.name}"),
         )
 
     def says(self, sender: UserId, text: str, **how: Any) -> Event:

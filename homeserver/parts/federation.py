@@ -156,7 +156,14 @@ def make_answering(
     return Answering(
         arrivals=Arrivals(rooms.appender, federating.accepter, reading, ring, base.writer, base.signer),
         invites=ReceivedInvites(
-            rooms.heads, federating.outside, services.changes, ring, base.signer, federating.turns, base.database
+            rooms.heads,
+            federating.outside,
+            services.changes,
+            federating.acls,
+            ring,
+            base.signer,
+            federating.turns,
+            base.database,
         ),
         third_party_invites=ThirdPartyInvites(
             federating.exchanges,

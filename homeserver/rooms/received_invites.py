@@ -21,6 +21,7 @@ from homeserver.core.signatures import Signer, sign_event
 from homeserver.rooms.heads import Heads
 from homeserver.rooms.membership import is_here
 from homeserver.rooms.outside import OutsideMemberships
+from homeserver.rooms.server_acl import ServerAcls
 from homeserver.runtime.turns import Turns
 from homeserver.web.errors import BadRequest, Forbidden, InvalidParam, NotFound
 from storage import accounts as account_table
@@ -46,6 +47,7 @@ class ReceivedInvites:
         heads: Heads,
         outside: OutsideMemberships,
         checks: InviteChecks,
+        acls: ServerAcls,
         ring: KeyRing,
         signer: Signer,
         turns: Turns[str],
@@ -54,6 +56,7 @@ class ReceivedInvites:
         self._heads = heads
         self._outside = outside
         self._checks = checks
+        self._acls = acls
         self._ring = ring
         self._signer = signer
         self._turns = turns
@@ -69,6 +72,9 @@ class ReceivedInvites:
             raise BadRequest(message, "M_INCOMPATIBLE_ROOM_VERSION", room_version=version)
         event = self._event(origin, room_id, event_id, pdu, rules)
         invitee = str(event.state_key)
+        here = await self._heads.if_known(room_id)
+        if here is not None and is_here(here):
+            await self._acls.check(here, origin)
         bad = (await self._ring.verify_events([event]))[0]
         if bad is not None:
             raise InvalidParam(f"The invite is not validly signed: {bad}.")
