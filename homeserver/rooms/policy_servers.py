@@ -33,6 +33,14 @@ ABOUT_THE_SESSION: Final = frozenset(
 log: Final = structlog.get_logger("homeserver.rooms.policy")
 
 
+class PolicyServerAway(MatrixError):
+    """The room's policy server does not answer: the event cannot be sent now, perhaps later."""
+
+    def __init__(self, server: str) -> None:
+        message = f"The policy server of this room, {server}, does not answer; nothing can be sent without it."
+        super().__init__(504, "M_UNKNOWN", message)
+
+
 class PolicyServers(Protocol):
     """The policy servers of rooms."""
 
@@ -138,6 +146,5 @@ def _refusal(policy: PolicyServer, error: RemoteError) -> MatrixError:
         more: JsonObject = {key: value for key, value in error.body.items() if key not in ("errcode", "error")}
         return MatrixError(error.status, errcode, error.error, **more)
     if isinstance(error, RemoteUnreachable):
-        message = f"The policy server of this room, {policy.server}, does not answer; nothing can be sent without it."
-        return MatrixError(504, "M_UNKNOWN", message)
+        return PolicyServerAway(policy.server)
     return MatrixError(502, "M_UNKNOWN", f"The policy server of this room gave no answer that makes sense: {error}.")

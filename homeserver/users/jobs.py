@@ -14,6 +14,7 @@ from twisted.internet.defer import CancelledError
 
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.tasks import Tasks
+from homeserver.web.errors import MatrixError
 from storage import user_jobs as job_table
 from storage.database import Cursor, Database
 
@@ -72,8 +73,12 @@ class UserJobs:
                     is_done = await self._once(user_id, job)
                 except CancelledError:
                     raise
-                except Exception:  # it is tried again
-                    log.exception("a user's job failed and will be tried again", user=user_id, job=job, pause_s=pause_s)
+                except Exception as failure:  # it is tried again
+                    told = {"user": user_id, "job": job, "pause_s": pause_s}
+                    if isinstance(failure, MatrixError):
+                        log.warning("a user's job is put off", reason=failure.message, **told)
+                    else:
+                        log.exception("a user's job failed and will be tried again", **told)
                     await self._clock.sleep(pause_s)
                     pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
                     continue

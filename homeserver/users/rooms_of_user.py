@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from homeserver.core.ids import RoomId, UserId
 from homeserver.rooms.heads import Heads
 from homeserver.rooms.memberships import Memberships
+from homeserver.rooms.policy_servers import PolicyServerAway
 from homeserver.users.jobs import LEAVE_ROOMS, SHOW_PROFILE, Work
 from homeserver.web.errors import MatrixError
 
@@ -48,7 +49,7 @@ class RoomsOfUser:
     async def show_profile(self, user_id: str) -> None:
         """Show the user's present name and picture in all rooms they are in."""
         rooms = await self._memberships.of_user(user_id)
-        await self._in_each(user_id, sorted(rooms.joined), self._actions.show_profile)
+        await self._in_each(user_id, sorted(rooms.joined), self._actions.show_profile, left_out=(PolicyServerAway,))
 
     async def leave_all(self, user_id: str) -> None:
         """Leave all rooms, and reject all invites."""
@@ -57,10 +58,19 @@ class RoomsOfUser:
         await self._in_each(user_id, wanted, self._actions.leave)
 
     async def _in_each(
-        self, user_id: str, rooms: Sequence[int], act: Callable[[UserId, RoomId], Awaitable[object]]
+        self,
+        user_id: str,
+        rooms: Sequence[int],
+        act: Callable[[UserId, RoomId], Awaitable[object]],
+        left_out: tuple[type[MatrixError], ...] = (),
     ) -> None:
-        """Act in each room. Where the room's rules forbid it, nothing is done there."""
+        """Act in each room. Where the room's rules forbid it, nothing is done there.
+
+        Where it cannot be done now, it is to be tried again once all others were dealt with, unless it may be
+        `left_out`.
+        """
         waiting = list(reversed(rooms))
+        failures: list[Exception] = []
 
         async def work_through() -> None:
             while waiting:
@@ -70,13 +80,13 @@ class RoomsOfUser:
                 try:
                     await act(UserId(user_id), room.room_id)
                 except MatrixError as refusal:
-                    if refusal.status >= 500:
-                        raise
+                    if refusal.status >= 500 and not isinstance(refusal, left_out):
+                        failures.append(refusal)
+                        continue
                     log.info("a room did not take a change", user=user_id, room=room.room_id, reason=refusal.message)
 
         workers = [Deferred.fromCoroutine(work_through()) for _ in range(min(AT_ONCE, len(waiting)))]
         # All of them come to their ends before the first failure is told.
-        failures = []
         for worker in workers:
             try:
                 await worker

@@ -252,6 +252,21 @@ def test_myelin_is_no_policy_server_and_says_so(pair: Pair, guard: PolicyServer)
     assert answer.status == 404
 
 
+def test_a_silent_policy_server_keeps_nobodys_other_rooms_waiting(pair: Pair, guard: PolicyServer) -> None:
+    here, _ = pair
+    alice, room, _ = guarded(here, guard)
+    others = [alice.creates_room() for _ in range(20)]
+    guard.stop()
+    since = alice.sync()
+    assert alice.asks("PUT", "profile", alice.user_id, "displayname", body={"displayname": "Alice"}) == {}
+    alice.syncs_until(since, lambda seen: all(alice.user_id in seen.timeline(other).memberships for other in others))
+    assert "displayname" not in alice.state(room, "m.room.member", alice.user_id)
+    # The name is told later, by the first change after the policy server is away no more.
+    alice.sets_state(room, "m.room.policy", {})
+    assert alice.asks("PUT", "profile", alice.user_id, "displayname", body={"displayname": "Alicia"}) == {}
+    alice.syncs_until(since, lambda seen: "Alicia" in str(seen.timeline(room)))
+
+
 # What comes from other servers.
 
 
