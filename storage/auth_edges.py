@@ -38,8 +38,11 @@ def citing(tx: Cursor, room: int, event_ids: Collection[str]) -> dict[str, list[
     return found
 
 
-def chain_of(tx: Cursor, positions: Collection[int]) -> set[int]:
-    """Positions of all that stands behind some state events: their auth events, the auth events of those, and so on."""
+def chain_of(tx: Cursor, positions: Collection[int]) -> list[int]:
+    """Positions of all that stands behind some state events: their auth events, the auth events of those, and so on.
+
+    What others lean on comes before them.
+    """
     tx.execute("SELECT DISTINCT unnest(auth) FROM auth_edges WHERE position = ANY(%s)", (list(positions),))
     first = [position for (position,) in tx.fetchall()]
     # Thousands of members lean on the same few events. Were the walk begun at the members, PostgreSQL would make room
@@ -48,7 +51,7 @@ def chain_of(tx: Cursor, positions: Collection[int]) -> set[int]:
         "WITH RECURSIVE walk (position) AS ("
         " SELECT unnest((SELECT %s::bigint[]))"
         " UNION SELECT unnest(a.auth) FROM walk JOIN auth_edges a USING (position))"
-        " SELECT position FROM walk",
+        " SELECT position FROM walk JOIN auth_edges USING (position) ORDER BY rank, position",
         (first,),
     )
-    return {position for (position,) in tx.fetchall()}
+    return [position for (position,) in tx.fetchall()]

@@ -31,7 +31,7 @@ from tests.wire import Json
 HOST: Final = "127.0.0.1"
 PREFIX: Final = "/_matrix/federation/v1/"
 
-Answer = Callable[["Asked"], Json]
+Answer = Callable[["Asked"], Json | bytes]
 
 
 class Asked:
@@ -176,7 +176,8 @@ class Stranger:
         length = int(request.headers.get("Content-Length") or 0)
         raw = request.rfile.read(length)
         asked = Asked(request.command, request.path, json.loads(raw) if raw else None)
-        status, body = 200, self._keys()
+        status: int = 200
+        body: Json | bytes = self._keys()
         if not asked.path.startswith("/_matrix/key/v2/server"):
             self.asked.append(asked)
             rest = asked.path.removeprefix(PREFIX)
@@ -187,7 +188,7 @@ class Stranger:
                 status, body = 404, {"errcode": "M_NOT_FOUND", "error": "not here"}
             except Refuses as refusal:
                 status, body = refusal.status, refusal.body
-        encoded = canonical_json.encode_lenient(body)
+        encoded = body if isinstance(body, bytes) else canonical_json.encode_lenient(body)
         try:
             request.send_response(status)
             request.send_header("Content-Type", "application/json")

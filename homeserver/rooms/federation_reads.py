@@ -90,13 +90,13 @@ class FederationReads:
         if row.state_root is None:
             raise NotFound(f"The state at {event_id} is not known here.")
         state = [position for _, position in await self._state.items(row.room, row.state_root)]
-        return StatePositions(state, sorted(await self._database.read(auth_edges.chain_of, state)))
+        return StatePositions(state, await self._database.read(auth_edges.chain_of, state))
 
     async def auth_of(self, server: str, room_id: str, event_id: EventId) -> list[int]:
         """The auth events of an event, those of the auth events, and so on."""
         row = await self._row_of(await self.room_for(server, room_id), event_id)
         named = [each.position for each in (await self._events.by_ids(row.event.auth_events)).values()]
-        return sorted({*named, *await self._database.read(auth_edges.chain_of, named)})
+        return list(dict.fromkeys((*await self._database.read(auth_edges.chain_of, named), *named)))
 
     async def backfill(self, server: str, room_id: str, start: Sequence[EventId], limit: int) -> list[bytes]:
         """Events and what came before them, the newest first, as the server may see them."""

@@ -79,6 +79,7 @@ def _parts(tx: Cursor, join: EventRow, state: list[int], members_omitted: bool) 
         state = list(dict.fromkeys((*state, *own_auth)))
     chain = auth_edges.chain_of(tx, [*state, *own_auth])
     if members_omitted:
-        chain -= set(state)
+        shown = set(state)
+        chain = [position for position in chain if position not in shown]
     servers = [server for server, _ in membership_table.servers_in(tx, join.room)]
-    return _Parts(state, sorted(chain), servers)
+    return _Parts(state, chain, servers)

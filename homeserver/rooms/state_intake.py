@@ -8,11 +8,12 @@ Specification: server-server API, "Checks performed on receipt of a PDU", PUT /v
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from sys import intern
-from typing import Final
+from typing import Final, TypeVar, cast
 
 import structlog
 from twisted.internet.defer import Deferred
@@ -43,6 +44,11 @@ READ_AT_ONCE: Final = 50
 """Events that are looked at before others have their turn: a millisecond or two."""
 MOST_HELD: Final = 1_000
 """Events that wait for others and are held until then; if they are more they are read again."""
+
+T = TypeVar("T", bound=str)
+
+_BEGINNING: Final = EventId("")
+"""Stands for the event that made the room, as long as we do not know it."""
 
 log: Final = structlog.get_logger("homeserver.rooms.imports")
 
@@ -143,6 +149,9 @@ class Intake:
         self._begin = begin
         self._batch: dict[EventId, Received] = {}
         self._waiting: dict[EventId, _Waiting] = {}
+        self._awaited: dict[EventId, list[_Waiting]] = {}
+        """What waits for an event, whether for others too or not."""
+        self._looked_at = 0
         self._is_made = False
         self._committed: Deferred[None] | None = None
         self._left_out = 0
@@ -150,9 +159,8 @@ class Intake:
 
     async def take(self, answer: StateAnswer) -> None:
         """Take all."""
-        for number, put_down in enumerate(answer.events(), start=1):
-            if number % READ_AT_ONCE == 0:
-                await self._clock.sleep(0)
+        for put_down in answer.events():
+            await self._others_turn()
             received = self._read(put_down.pdu)
             if received is None:
                 self._left_out += 1
@@ -163,20 +171,27 @@ class Intake:
                 continue
             if self.create is None and event.key == CREATE:
                 await self._begun(received)
-            if self.create is not None and all(map(self._is_here, event.auth_events)):
-                await self._add(received)
+            absent = self._absent_of(event.auth_events)
+            if absent is None:
+                await self._add(received, answer)
             else:
-                self._put_aside(received, put_down)
-        for number, waiting in enumerate(in_order(self._waiting.values(), by_prev=False)):
-            if number % READ_AT_ONCE == 0:
-                await self._clock.sleep(0)
-            again = waiting.received or self._read(answer.read(waiting.at, waiting.size))
+                self._put_aside(received, put_down, absent)
+        # What leans on something that did not come may lean on what is in the database.
+        for waiting in in_order(self._waiting.values(), by_prev=False):
+            await self._others_turn()
+            again = self._again(waiting, answer)
             if again is not None:
-                await self._add(again)
+                self._batch[waiting.event_id] = again
+                await self._flush_if_full()
         await self._flush()
         await self._commit()
         if self._left_out:
             log.info("events of a state were left out", room=self._room_id, events=self._left_out)
+
+    async def _others_turn(self) -> None:
+        self._looked_at += 1
+        if self._looked_at % READ_AT_ONCE == 0:
+            await self._clock.sleep(0)
 
     def _read(self, pdu: bytes) -> Received | None:
         """The event, in the form in which it is to be used; None if it is none, or not of the state of this room."""
@@ -187,8 +202,18 @@ class Intake:
         event = received.event
         return received if event.is_state and event.room_id == self._room_id else None
 
+    def _again(self, waiting: _Waiting, answer: StateAnswer) -> Received | None:
+        """An event that was put aside."""
+        return waiting.received or self._read(answer.read(waiting.at, waiting.size))
+
     def _is_here(self, event_id: EventId) -> bool:
         return event_id in self.known or event_id in self._batch or event_id in self._here
+
+    def _absent_of(self, auth_events: Sequence[EventId]) -> EventId | None:
+        """The first of the auth events that is not here; None if all are. The event that made the room counts too."""
+        if self.create is None:
+            return _BEGINNING
+        return next((event_id for event_id in auth_events if not self._is_here(event_id)), None)
 
     async def _begun(self, received: Received) -> None:
         """The event that made the room has come: without it nothing can be judged."""
@@ -197,15 +222,46 @@ class Intake:
             self.place = await self._begin(received.event)
             self.create = received.event
 
-    def _put_aside(self, received: Received, put_down: PutDown) -> None:
+    def _put_aside(self, received: Received, put_down: PutDown, absent: EventId) -> None:
         event = received.event
-        held = received if len(self._waiting) < MOST_HELD else None
-        self._waiting[event.event_id] = _Waiting(
-            event.event_id, event.depth, event.auth_events, put_down.at, len(put_down.pdu), held
+        waiting = self._waiting[event.event_id] = _Waiting(
+            event.event_id,
+            event.depth,
+            tuple(map(_shared, event.auth_events)),
+            put_down.at,
+            len(put_down.pdu),
+            received if len(self._waiting) < MOST_HELD else None,
         )
+        self._awaited.setdefault(absent, []).append(waiting)
 
-    async def _add(self, received: Received) -> None:
+    async def _add(self, received: Received, answer: StateAnswer) -> None:
+        """An event whose auth events are here, and then what has waited for it."""
         self._batch[received.event.event_id] = received
+        free = self._freed_by(received.event)
+        while free:
+            await self._flush_if_full()
+            await self._others_turn()
+            waiting = free.popleft()
+            again = self._again(waiting, answer)
+            if again is not None:
+                self._batch[waiting.event_id] = again
+                free += self._freed_by(again.event)
+        await self._flush_if_full()
+
+    def _freed_by(self, event: Event) -> deque[_Waiting]:
+        """Those that wait for nothing else than this event."""
+        freed: deque[_Waiting] = deque()
+        names = (event.event_id, _BEGINNING) if event is self.create else (event.event_id,)
+        for waiting in [each for name in names for each in self._awaited.pop(name, ())]:
+            absent = self._absent_of(waiting.auth_events)
+            if absent is None:
+                del self._waiting[waiting.event_id]
+                freed.append(waiting)
+            else:
+                self._awaited.setdefault(absent, []).append(waiting)
+        return freed
+
+    async def _flush_if_full(self) -> None:
         if len(self._batch) >= PIECE:
             await self._flush()
 
@@ -244,7 +300,8 @@ class Intake:
         # Where senders choose the ids, another room may have an event of the same id.
         if place.is_new and not self._rules.event_id_in_pdu:
             placer.are_new(event.event_id for event in events)
-        placer.prefetch(events)
+        # What they follow does not matter for events without a place.
+        placer.find({each for event in events for each in (event.event_id, *event.auth_events)})
         rows: list[EventRow] = []
         for event in events:
             try:
@@ -262,7 +319,11 @@ class Intake:
 
 def _known(row: EventRow) -> Known:
     event = row.event
-    # A few words that are the same for very many.
-    event_type, membership = intern(event.type), None if event.membership is None else intern(event.membership)
-    key = (event_type, event.state_key or "")
+    membership = None if event.membership is None else _shared(event.membership)
+    key = (_shared(event.type), event.state_key or "")
     return Known(event.event_id, key, row.position, membership, row.status is Status.REJECTED)
+
+
+def _shared(text: T) -> T:
+    """One text in memory for all that are the same, which here are very many."""
+    return cast(T, intern(text))
