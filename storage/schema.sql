@@ -128,13 +128,13 @@ CREATE TABLE account_data (                  -- also the push rules (m.push_rule
 CREATE INDEX account_data_position ON account_data (user_id, position);
 
 CREATE TABLE to_device (                     -- messages that a device has not yet shown to have received
-    device    bigint NOT NULL REFERENCES devices ON DELETE CASCADE,
+    device    bigint NOT NULL,               -- no reference: it would cost more than all else, at each message
     position  bigint NOT NULL,
     json      bytea  NOT NULL,               -- {"content":…,"sender":…,"type":…}
     created_ts bigint NOT NULL DEFAULT (extract(epoch FROM statement_timestamp()) * 1000)::bigint,
     PRIMARY KEY (device, position)
 );
-CREATE INDEX to_device_created ON to_device (created_ts);
+CREATE INDEX to_device_created ON to_device USING brin (created_ts);
 
 CREATE TABLE received_messages (             -- messages to devices that other servers have sent, so that each counts once
     origin      text   NOT NULL,

@@ -36,6 +36,11 @@ def waiting(tx: Cursor, device: int, after: int, upto: int, limit: int) -> list[
     return rows
 
 
+def delete_of(tx: Statements, devices: Sequence[int]) -> None:
+    """Delete all messages for some devices, which are deleted themselves."""
+    tx.execute("DELETE FROM to_device WHERE device = ANY(%s)", (list(devices),))
+
+
 def delete_upto(tx: Statements, device: int, position: int) -> None:
     """The device has shown to have received everything up to this position."""
     tx.execute("DELETE FROM to_device WHERE device = %s AND position <= %s", (device, position))

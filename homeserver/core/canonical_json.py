@@ -8,6 +8,7 @@ other servers hash; those few values go through the json module.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from typing import Final, TypeAlias, cast
 
@@ -20,6 +21,10 @@ MAX_INTEGER: Final = 2**53 - 1
 MAX_NESTING: Final = 100
 # What others send us wraps events, whose contents may have all the levels of MAX_NESTING, in a few levels more.
 MAX_FEDERATION_NESTING: Final = MAX_NESTING + 10
+
+_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_PARENTHESES: Final = bytes.maketrans(b"{[]}", b"(())")
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"{[]}"))
 
 _decoder: Final = msgspec.json.Decoder()
 _raw_decoder: Final = msgspec.json.Decoder(msgspec.Raw)
@@ -42,8 +47,7 @@ def decode(data: bytes, max_nesting: int = MAX_NESTING) -> JsonValue:
         raise BadJson(f"the JSON is nested more than {max_nesting} levels deep") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadJson(f"not valid JSON: {error}") from None
-    # Counting brackets is far cheaper than walking; nearly everything passes here.
-    if data.count(b"{") + data.count(b"[") > max_nesting and _is_deeper(value, max_nesting):
+    if is_deeper(data, max_nesting):
         raise BadJson(f"the JSON is nested more than {max_nesting} levels deep")
     return value
 
@@ -62,6 +66,20 @@ def is_json(data: bytes) -> bool:
         _raw_decoder.decode(data)
     except (msgspec.DecodeError, RecursionError):
         return False
+    return True
+
+
+def is_deeper(data: bytes, max_nesting: int = MAX_NESTING) -> bool:
+    """Whether JSON, which must be well-formed, has more levels than that."""
+    # Counting brackets is cheapest, and nearly everything passes here.
+    if data.count(b"{") + data.count(b"[") <= max_nesting:
+        return False
+    left = _STRING.sub(b"", data).translate(_PARENTHESES, _NO_BRACKETS)
+    for _ in range(max_nesting):
+        # The innermost level goes.
+        left = left.replace(b"()", b"")
+        if not left:
+            return False
     return True
 
 
@@ -162,19 +180,3 @@ def _without_floats(value: JsonValue) -> JsonValue:
     if isinstance(value, list):
         return [_without_floats(inner) for inner in value]
     return value
-
-
-def _is_deeper(value: JsonValue, limit: int) -> bool:
-    """Whether the value has more levels than the limit; level by level, so that depth costs no stack."""
-    level: list[JsonValue] = [value]
-    for _ in range(limit):
-        below: list[JsonValue] = []
-        for inner in level:
-            if isinstance(inner, dict):
-                below.extend(inner.values())
-            elif isinstance(inner, list):
-                below.extend(inner)
-        level = [inner for inner in below if isinstance(inner, dict | list)]
-        if not level:
-            return False
-    return True

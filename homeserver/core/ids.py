@@ -50,6 +50,12 @@ def parse_user_id(text: str) -> UserId:
     return UserId(text)
 
 
+def is_plain_user_of(text: str, server: ServerName) -> bool:
+    """Whether this is a user id of that server, as nearly all are: cheap. False of odd ones, to be parsed."""
+    name, _, domain = text.partition(":")
+    return domain == server and name[:1] == "@" and text.isascii() and "\0" not in name and len(text) <= MAX_ID_BYTES
+
+
 def parse_room_id(text: str) -> RoomId:
     """A room id of any room version, with a domain or as a hash. Specification: appendices, "Room IDs"."""
     if ":" in text:

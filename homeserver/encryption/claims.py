@@ -10,11 +10,11 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from homeserver.core.canonical_json import JsonObject
 from homeserver.core.ids import ServerName
-from homeserver.encryption.device_numbers import DeviceNumbers
 from homeserver.encryption.remote import RemoteKeys, RemoteKeysFailed
 from homeserver.encryption.servers import by_server, failure
 from homeserver.encryption.stock import OneTimeKeyStock
 from homeserver.runtime.log import Writer
+from homeserver.users.device_numbers import DeviceNumbers
 from storage import one_time_keys as one_time_key_table
 from storage.database import Database
 from storage.one_time_keys import Claim, Given

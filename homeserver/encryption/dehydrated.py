@@ -17,6 +17,7 @@ from homeserver.encryption.uploads import MAX_ONE_TIME_KEYS, CheckedUpload, Uplo
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.log import Ring, Writer
 from homeserver.users.secret_tokens import new_device_id
+from homeserver.users.sessions import delete_devices
 from homeserver.web.errors import Forbidden, InvalidParam, MissingParam, NotFound
 from storage import cross_signing as cross_signing_table
 from storage import dehydrated_devices as dehydrated_table
@@ -93,7 +94,7 @@ class DehydratedDevices:
 
         def change(tx: Statements) -> None:
             if before is not None:
-                device_table.delete(tx, [before.device])
+                delete_devices(tx, [before.device])
             device_key_table.put(tx, device, json)
             cross_signing_table.delete_signatures_on(tx, user_id, [device_id])
             dehydrated_table.put(tx, user_id, device, device_data)
@@ -111,7 +112,7 @@ class DehydratedDevices:
             raise _none()
         device = found.device
         await self._writer.append(
-            [DeviceListRow(user_id, found.device_id)], also=[lambda tx: device_table.delete(tx, [device])]
+            [DeviceListRow(user_id, found.device_id)], also=[lambda tx: delete_devices(tx, [device])]
         )
         return found.device_id
 
@@ -148,7 +149,7 @@ def _make(
 ) -> int:
     """The number of the new device; nobody sees it before its keys are there."""
     if before is not None and before.device_id == device_id:
-        device_table.delete(tx, [before.device])
+        delete_devices(tx, [before.device])
     device, _ = device_table.put(tx, user_id, device_id, display_name, now_ms)
     one_time_key_table.insert(tx, device, one_time_key_table.batches(0, checked.one_time_keys))
     if checked.fallback_keys:

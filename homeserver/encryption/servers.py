@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from homeserver.core.canonical_json import JsonObject
-from homeserver.core.ids import MAX_ID_BYTES, InvalidId, ServerName, parse_user_id, server_name_of
+from homeserver.core.ids import InvalidId, ServerName, is_plain_user_of, parse_user_id, server_name_of
 from homeserver.encryption.remote import RemoteKeysFailed
 from homeserver.web.errors import InvalidParam
 
@@ -18,8 +18,7 @@ def by_server(wanted: Mapping[str, T], own: ServerName) -> tuple[dict[str, T], d
     local: dict[str, T] = {}
     elsewhere: dict[str, dict[str, T]] = {}
     for user_id, what in wanted.items():
-        name, _, server_name = user_id.partition(":")
-        if server_name == own and name[:1] == "@" and _is_plain(user_id):
+        if is_plain_user_of(user_id, own):
             local[user_id] = what
             continue
         try:
@@ -28,11 +27,6 @@ def by_server(wanted: Mapping[str, T], own: ServerName) -> tuple[dict[str, T], d
             raise InvalidParam(f"{user_id[:80]!r} is not the id of a user: {error}.") from None
         (local if server == own else elsewhere.setdefault(server, {}))[user_id] = what
     return local, elsewhere
-
-
-def _is_plain(user_id: str) -> bool:
-    """Whether nothing is left to be checked of what looks like a user of this server, as for most of them."""
-    return user_id.isascii() and "\0" not in user_id and len(user_id) <= MAX_ID_BYTES
 
 
 def failure(error: RemoteKeysFailed) -> JsonObject:

@@ -10,6 +10,7 @@ from homeserver.users.account_data import AccountData
 from homeserver.users.accounts import Accounts
 from homeserver.users.capabilities import Capabilities
 from homeserver.users.credentials import Credentials
+from homeserver.users.device_numbers import DeviceNumbers
 from homeserver.users.devices import Devices
 from homeserver.users.filters import Filters
 from homeserver.users.jobs import UserJobs
@@ -53,6 +54,7 @@ class Accounting:
     capabilities: Capabilities
     openid: OpenId
     to_device: ToDevice
+    device_numbers: DeviceNumbers
 
 
 def make_accounting(base: Foundations, limiter: Limiter, remote: RemoteProfiles | None = None) -> Accounting:
@@ -68,6 +70,7 @@ def make_accounting(base: Foundations, limiter: Limiter, remote: RemoteProfiles 
     jobs = UserJobs(database, base.tasks, clock)
     profiles = Profiles(database, jobs, base.server_name, remote)
     push_rules = PushRules(database, base.writer, base.ring)
+    device_numbers = DeviceNumbers(database, base.ring)
     return Accounting(
         passwords=passwords,
         credentials=credentials,
@@ -96,6 +99,8 @@ def make_accounting(base: Foundations, limiter: Limiter, remote: RemoteProfiles 
             base.ring,
             clock,
             base.server_name,
+            device_numbers,
             DeviceMessages(base.writer) if settings.federation.enabled else None,
         ),
+        device_numbers=device_numbers,
     )

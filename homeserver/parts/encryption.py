@@ -8,7 +8,6 @@ from homeserver.encryption.backups import Backups
 from homeserver.encryption.claims import KeyClaims
 from homeserver.encryption.cross_signing import CrossSigning
 from homeserver.encryption.dehydrated import DehydratedDevices
-from homeserver.encryption.device_numbers import DeviceNumbers
 from homeserver.encryption.for_servers import KeysForServers
 from homeserver.encryption.key_counts import KeyCounts
 from homeserver.encryption.keys import Keys
@@ -50,7 +49,7 @@ def make_encryption(base: Foundations, users: Accounting, remote: RemoteKeys) ->
     lists = RemoteLists(database, writer, base.ring, remote, base.tasks, base.clock, base.server_name)
     queries = KeyQueries(database, PublishedKeysCache(database, base.ring), remote, lists, base.server_name)
     stock = OneTimeKeyStock(database, writer, base.ring)
-    claims = KeyClaims(database, writer, stock, DeviceNumbers(database, base.ring), remote, base.server_name)
+    claims = KeyClaims(database, writer, stock, users.device_numbers, remote, base.server_name)
     return Encryption(
         keys=Keys(KeyUploads(database, writer, stock), queries, claims),
         for_servers=KeysForServers(database, queries, claims, base.server_name),

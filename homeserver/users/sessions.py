@@ -18,9 +18,11 @@ from homeserver.users.tokens import Tokens
 from homeserver.web.access import Requester, hash_token
 from homeserver.web.errors import InvalidParam, UnknownToken
 from storage import devices as device_table
+from storage import to_device as to_device_table
 from storage import tokens as token_table
 from storage.database import Cursor, Database
 from storage.rows import DeviceListRow, Entry
+from storage.statements import Statements
 
 LIFETIME_MS: Final = 15 * 60 * 1000
 """How long the access tokens live that can be refreshed. Others do not expire."""
@@ -144,7 +146,7 @@ class Sessions:
         if devices:
             numbers = list(devices)
             entries = [DeviceListRow(user_id, device_id) for device_id in devices.values()]
-            committed = self._writer.append(entries, also=[lambda tx: device_table.delete(tx, numbers)])
+            committed = self._writer.append(entries, also=[lambda tx: delete_devices(tx, numbers)])
             self._leaving[entries[-1]] = numbers
             await committed
 
@@ -158,6 +160,12 @@ class Sessions:
     def _not_written(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             self._leaving.pop(entry, None)
+
+
+def delete_devices(tx: Statements, devices: Sequence[int]) -> None:
+    """Delete devices, and the messages to them, in the transaction that tells others."""
+    device_table.delete(tx, devices)
+    to_device_table.delete_of(tx, devices)
 
 
 def write_session(tx: Cursor, new: NewSession) -> int:

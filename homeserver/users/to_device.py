@@ -10,10 +10,11 @@ import msgspec
 from twisted.internet.defer import Deferred
 
 from homeserver.core.canonical_json import JsonObject
-from homeserver.core.ids import InvalidId, ServerName, parse_user_id, server_name_of
+from homeserver.core.ids import InvalidId, ServerName, is_plain_user_of, parse_user_id, server_name_of
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.log import Ring, Writer
 from homeserver.runtime.lru import Lru
+from homeserver.users.device_numbers import DeviceNumbers
 from homeserver.web.access import Requester
 from homeserver.web.errors import InvalidParam
 from storage import device_transactions as transaction_table
@@ -50,12 +51,14 @@ class ToDevice:
         ring: Ring,
         clock: Clock,
         server_name: ServerName,
+        devices: DeviceNumbers,
         remote: RemoteDevices | None = None,
     ) -> None:
         self._database = database
         self._writer = writer
         self._clock = clock
         self._server_name = server_name
+        self._devices = devices
         self._remote = remote
         self._done: Lru[_Key, bool] = Lru(MAX_KNOWN)
         self._under_way: dict[_Key, list[Deferred[None]]] = {}
@@ -94,26 +97,23 @@ class ToDevice:
 
     async def _send(self, who: Requester, type: str, key: _Key, messages: Messages) -> None:
         path = key[2]
-        local: dict[str, Mapping[str, JsonObject]] = {}
-        elsewhere: dict[str, Mapping[str, JsonObject]] = {}
-        for user_id, contents in messages.items():
-            try:
-                server = server_name_of(parse_user_id(user_id))
-            except InvalidId as error:
-                raise InvalidParam(f"messages: {error}.") from None
-            (local if server == self._server_name else elsewhere)[user_id] = contents
-        is_known, devices = await self._database.read(_look, who.device_number, path, list(local))
+        local, elsewhere = self._by_place(messages)
+        named = [(user_id, device_id) for user_id, contents in local.items() for device_id in contents]
+        numbers = await self._devices.of(name for name in named if name[1] != EVERY_DEVICE)
+        whole_users = [user_id for user_id, contents in local.items() if EVERY_DEVICE in contents]
+        is_known, devices = await self._database.read(_look, who.device_number, path, whole_users)
         if is_known:
             return
         if elsewhere and self._remote is not None:
             await self._remote.send(who.user_id, type, f"{who.device_number}-{path}", elsewhere)
-        rows = []
         for user_id, device_id, device in devices:
+            numbers.setdefault((user_id, device_id), device)
+        end = b',"sender":%s,"type":%s}' % (msgspec.json.encode(who.user_id), msgspec.json.encode(type))
+        rows = []
+        for (user_id, device_id), device in numbers.items():
             contents = local[user_id]
-            content = contents.get(device_id, contents.get(EVERY_DEVICE))
-            if content is not None:
-                json = msgspec.json.encode({"content": content, "sender": who.user_id, "type": type})
-                rows.append(ToDeviceRow(user_id, device, json))
+            content = contents[device_id] if device_id in contents else contents[EVERY_DEVICE]
+            rows.append(ToDeviceRow(user_id, device, b'{"content":%s%s' % (msgspec.json.encode(content), end)))
         now_ms = self._clock.now_ms()
         written = self._writer.append(
             rows, also=[lambda tx: transaction_table.note(tx, who.device_number, path, now_ms)]
@@ -125,6 +125,21 @@ class ToDevice:
             if rows:
                 self._late[rows[0]] = key
             raise
+
+    def _by_place(self, messages: Messages) -> tuple[dict[str, Mapping[str, JsonObject]], Messages]:
+        """What is for users of this server, and for others."""
+        local: dict[str, Mapping[str, JsonObject]] = {}
+        elsewhere: dict[str, Mapping[str, JsonObject]] = {}
+        for user_id, contents in messages.items():
+            if is_plain_user_of(user_id, self._server_name):
+                local[user_id] = contents
+                continue
+            try:
+                server = server_name_of(parse_user_id(user_id))
+            except InvalidId as error:
+                raise InvalidParam(f"messages: {error}.") from None
+            (local if server == self._server_name else elsewhere)[user_id] = contents
+        return local, elsewhere
 
     def _published(self, entries: Sequence[Entry]) -> None:
         for entry in entries if self._late else ():

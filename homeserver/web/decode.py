@@ -15,7 +15,7 @@ import msgspec
 from msgspec import inspect as msgspec_inspect
 
 from homeserver.core import ids
-from homeserver.core.canonical_json import MAX_NESTING, BadJson, JsonObject, JsonValue, decode
+from homeserver.core.canonical_json import MAX_NESTING, BadJson, JsonObject, JsonValue, decode, is_deeper
 from homeserver.web.errors import BadJson as BadJsonAnswer
 from homeserver.web.errors import InvalidParam, MatrixError, MissingParam, NotJson
 
@@ -83,8 +83,6 @@ class BodyDecoder(Generic[T]):
                 return None
             if self._takes_empty:
                 body = b"{}"
-        if self._may_nest and body.count(b"{") + body.count(b"[") > MAX_NESTING:
-            _decode_any(body)  # raises if it is nested too deeply
         try:
             value = self._decoder.decode(body)
         except msgspec.ValidationError as error:
@@ -92,6 +90,8 @@ class BodyDecoder(Generic[T]):
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             _decode_any(body)  # raises with the reason
             raise NotJson() from None
+        if self._may_nest and is_deeper(body):
+            raise _malformed(body, "nested")
         if _ESCAPED_NUL in body:
             _refuse_nul(value, msgspec_inspect.type_info(self._kind))
         return value

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import psycopg2
 import pytest
 
+from homeserver.users.sessions import delete_devices
 from storage import (
     accounts,
     cross_signing,
@@ -203,3 +204,19 @@ def test_queues_are_cut_at_their_oldest_end(tx: Cursor, phone: int) -> None:
     assert to_device.delete_older(tx, 2**60, 3) == 3
     dehydrated_devices.put(tx, ROMEO, phone, b"{}")
     assert to_device.delete_older(tx, 2**60, 3) == 0
+
+
+def test_a_device_that_is_deleted_takes_its_queue_along(tx: Cursor, phone: int) -> None:
+    tablet, _ = devices.put(tx, ROMEO, "TABLET", None, 5)
+    rows = [ToDeviceRow(ROMEO, device, b"{}") for device in (phone, tablet, phone)]
+    for position, row in enumerate(rows, start=1):
+        row.position = position
+    to_device.persist(tx, rows)
+    delete_devices(tx, [phone])
+    tx.execute("SELECT device, position FROM to_device")
+    assert tx.fetchall() == [(tablet, 2)]
+    # What was on its way to the device is dropped.
+    rows[0].position = 4
+    to_device.persist(tx, [rows[0]])
+    tx.execute("SELECT count(*) FROM to_device")
+    assert tx.fetchone() == (1,)

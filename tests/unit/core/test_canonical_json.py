@@ -105,6 +105,25 @@ def test_nesting_up_to_the_limit_and_any_breadth_is_taken() -> None:
     assert canonical_json.decode(b"[" + deep + b"]", max_nesting=MAX_NESTING + 1)
 
 
+@given(
+    st.recursive(
+        st.text(alphabet='[]{}"\\\\x', max_size=6) | st.integers(0, 9),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(alphabet='[]{}"\\\\', max_size=4), inner),
+        max_leaves=30,
+    ),
+    st.integers(0, 6),
+)
+def test_levels_are_counted_whatever_is_in_strings(value: JsonValue, limit: int) -> None:
+    def levels(each: JsonValue) -> int:
+        if isinstance(each, (dict, list)):
+            below = each.values() if isinstance(each, dict) else each
+            return 1 + max(map(levels, below), default=0)
+        return 0
+
+    for data in (canonical_json.encode(value), json.dumps(value, indent=1).encode()):
+        assert canonical_json.is_deeper(data, limit) is (levels(value) > limit)
+
+
 def test_the_last_of_two_equal_keys_counts() -> None:
     assert canonical_json.decode(b'{"a":1,"a":2}') == {"a": 2}
 
