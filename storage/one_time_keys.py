@@ -42,12 +42,8 @@ class KeyBatch:
     given: int = 0
 
 
-class Given(NamedTuple):
-    """How many keys of an upload are given out now."""
-
-    device: int
-    number: int
-    given: int
+Given = tuple[int, int, int]
+"""A device, the number of an upload, and how many keys of that are given out now."""
 
 
 class Claim(NamedTuple):
@@ -105,7 +101,11 @@ def give(tx: Statements, given: Sequence[Given]) -> None:
         "UPDATE one_time_keys AS held SET given = now.given"
         " FROM unnest(%s::bigint[], %s::bigint[], %s::integer[]) AS now (device, number, given)"
         " WHERE held.device = now.device AND held.number = now.number",
-        ([each.device for each in given], [each.number for each in given], [each.given for each in given]),
+        (
+            [device for device, _, _ in given],
+            [number for _, number, _ in given],
+            [count for _, _, count in given],
+        ),
     )
 
 

@@ -272,9 +272,14 @@ class SignedOthersRow(Entry):
 
 @dataclass(slots=True, eq=False)
 class KeyCountsRow(Entry):
-    """How many unclaimed one-time keys a device has changed. `is_urgent`: it should hear of it at once."""
+    """How many unclaimed one-time keys some devices have changed. `is_urgent`: they should hear of it at once."""
 
     durable: ClassVar[bool] = False
-    user_id: str
-    device: int
+    devices: Mapping[int, str]
+    """Device → its user."""
     is_urgent: bool = False
+
+    @property
+    def weight_bytes(self) -> int:
+        """About what the entry takes in memory."""
+        return 300 + 150 * len(self.devices)

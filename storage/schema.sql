@@ -392,7 +392,7 @@ CREATE TABLE one_time_keys (                 -- a row for the keys of one algori
                                              -- a repeated upload must not bring them back
     json       text    NOT NULL,             -- the keys by their ids, each as it is given out: an object, or a string
     PRIMARY KEY (device, number)
-) WITH (fillfactor = 80);
+) WITH (fillfactor = 40);
 ALTER TABLE one_time_keys ALTER COLUMN json SET STORAGE EXTERNAL;
 
 CREATE TABLE fallback_keys (                 -- given out when the one-time keys of their algorithm are used up

@@ -110,6 +110,8 @@ def _quoted(text: str) -> str:
 
 
 def _array(values: Sequence[object]) -> str:
+    if set(map(type, values)) == {int}:
+        return "'{" + ",".join(map(str, values)) + "}'"
     elements = [(_ELEMENTS.get(type(each)) or _of_base(_ELEMENTS, each))(each) for each in values]
     return _quoted("{" + ",".join(elements) + "}")
 

@@ -18,7 +18,7 @@ from homeserver.users.device_numbers import DeviceNumbers
 from storage import one_time_keys as one_time_key_table
 from storage.database import Database
 from storage.one_time_keys import Claim, Given
-from storage.rows import Entry, KeyCountsRow
+from storage.rows import KeyCountsRow
 
 log = structlog.get_logger("homeserver.encryption")
 
@@ -69,34 +69,28 @@ class KeyClaims:
 
     async def claim_local(self, wanted: Wanted) -> dict[str, object]:
         """Keys of local devices: user id → device id → name → key. Also what other servers get."""
-        claims = [
-            Claim(user_id, device_id, algorithm)
-            for user_id, devices in wanted.items()
-            for device_id, algorithm in devices.items()
-        ]
-        if not claims:
+        names = [(user_id, device_id) for user_id, devices in wanted.items() for device_id in devices]
+        if not names:
             return {}
-        numbers = await self._devices.of([(each.user_id, each.device_id) for each in claims])
+        numbers = await self._devices.of(names)
         held = await self._stock.load(numbers.values())
         # From here to the writer of the log nothing is waited for: what one takes, nobody else does.
         found: dict[str, dict[str, dict[str, msgspec.Raw]]] = {}
-        entries: list[Entry] = []
+        users: dict[int, str] = {}
         given: list[Given] = []
         rest: list[tuple[int, Claim]] = []
-        for claim in claims:
-            user_id, device_id, algorithm = claim
-            device = numbers.get((user_id, device_id))
-            if device is None:
-                continue
+        for name, device in numbers.items():
+            user_id, device_id = name
+            algorithm = wanted[user_id][device_id]
             taken = held[device].take(algorithm)
             if taken is None:
-                rest.append((device, claim))
+                rest.append((device, Claim(user_id, device_id, algorithm)))
                 continue
             found.setdefault(user_id, {})[device_id] = {taken.name: taken.json}
-            given.append(taken.given)
-            entries.append(KeyCountsRow(user_id, device))
+            given.append((device, taken.number, taken.given))
+            users[device] = user_id
         if given:
-            await self._stock.give(entries, given, held)
+            await self._stock.give(users, given, held)
         if rest:
             await self._claim_fallback(rest, found)
         return dict(found)
@@ -107,9 +101,9 @@ class KeyClaims:
         """For devices whose one-time keys are used up."""
         claimed = await self._database.write(one_time_key_table.claim_fallback, rest)
         # A device hears at once of the first use of its fallback key, which it should replace.
-        used = [KeyCountsRow(each.claim.user_id, each.device, True) for each in claimed if each.is_first_use]
+        used = {each.device: each.claim.user_id for each in claimed if each.is_first_use}
         if used:
-            await self._writer.append(used)
+            await self._writer.append([KeyCountsRow(used, is_urgent=True)])
         for each in claimed:
             keys = found.setdefault(each.claim.user_id, {})
             keys[each.claim.device_id] = {each.key.name: msgspec.Raw(each.key.json)}

@@ -39,7 +39,8 @@ class KeyCounts:
     def _published(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if isinstance(entry, KeyCountsRow):
-                self._known.changed(entry.device)
+                for device in entry.devices:
+                    self._known.changed(device)
 
 
 def _read(tx: Cursor, device: int) -> dict[int, bytes]:

@@ -7,8 +7,7 @@ Devices that nobody asks for are forgotten, and read again when somebody does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
@@ -41,6 +40,10 @@ class _Batch:
     keys: Mapping[str, msgspec.Raw]
     given: int
     is_written: bool
+    order: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.order = tuple(self.keys)
 
     @property
     def left(self) -> int:
@@ -49,15 +52,16 @@ class _Batch:
 
     def has_given(self, key_id: str) -> bool:
         """Whether this one of the keys is given out."""
-        return key_id in islice(self.keys, self.given)
+        return key_id in self.order[: self.given]
 
 
 class Taken(NamedTuple):
-    """A key that is given out, and what must be written before."""
+    """A key that is given out, the upload it is from, and how many of that are given out now."""
 
     name: str
     json: msgspec.Raw
-    given: Given
+    number: int
+    given: int
 
 
 class HeldKeys:
@@ -109,10 +113,11 @@ class HeldKeys:
     def take(self, algorithm: str) -> Taken | None:
         """Give the oldest key out."""
         for batch in self._batches:
-            if batch.algorithm == algorithm and batch.is_written and batch.left:
-                key_id, json = next(islice(batch.keys.items(), batch.given, None))
-                batch.given += 1
-                return Taken(f"{algorithm}:{key_id}", json, Given(self.device, batch.number, batch.given))
+            given = batch.given
+            if batch.algorithm == algorithm and batch.is_written and given < len(batch.order):
+                key_id = batch.order[given]
+                batch.given = given + 1
+                return Taken(f"{algorithm}:{key_id}", batch.keys[key_id], batch.number, given + 1)
         return None
 
     def used_up(self) -> list[_Batch]:
@@ -192,7 +197,7 @@ class OneTimeKeyStock:
         used_up = held.used_up()
         held.remove(used_up)
         self._keep(held)
-        entry = KeyCountsRow(user_id, held.device)
+        entry = KeyCountsRow({held.device: user_id})
         self._unwritten[entry] = held, added
 
         def write(tx: Statements) -> None:
@@ -204,11 +209,12 @@ class OneTimeKeyStock:
 
         return entry, write
 
-    async def give(self, entries: Sequence[Entry], given: Sequence[Given], held: Mapping[int, HeldKeys]) -> None:
-        """Write down what was taken, before anybody gets it."""
+    async def give(self, users: Mapping[int, str], given: Sequence[Given], held: Mapping[int, HeldKeys]) -> None:
+        """Write down what was taken, before anybody gets it. `users`: those of the devices."""
         # Of an upload from which several were taken, the last count holds.
-        last = {(each.device, each.number): each for each in given}
-        await self._writer.append(entries, also=[_Giving(list(last.values()), held)])
+        last = {(device, number): count for device, number, count in given}
+        writing = _Giving([(*of, count) for of, count in last.items()], held)
+        await self._writer.append([KeyCountsRow(users)], also=[writing])
 
     def _not_in_memory(self, devices: Iterable[int], found: dict[int, HeldKeys]) -> Iterator[int]:
         for device in devices:

@@ -95,7 +95,7 @@ class KeyUploads:
             entries.append(entry)
             statements.append(write)
         elif fallback:
-            entries.append(KeyCountsRow(user_id, device))
+            entries.append(KeyCountsRow({device: user_id}))
         if entries:
             await self._writer.append(entries, also=statements)
 

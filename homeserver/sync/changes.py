@@ -154,7 +154,7 @@ def from_entries(entries: Iterable[Entry], user_id: str, device: int, joined: Se
         elif isinstance(entry, PresenceRow):
             if entry.concerns(user_id, joined):
                 changes.presence.update(each for each in entry.user_ids if each != user_id or each in entry.themselves)
-        elif isinstance(entry, KeyCountsRow) and entry.device == device:
+        elif isinstance(entry, KeyCountsRow) and device in entry.devices:
             changes.key_counts_urgent |= entry.is_urgent
     if len(changes.to_device) > MOST_TO_DEVICE:
         del changes.to_device[MOST_TO_DEVICE:]

@@ -147,7 +147,8 @@ class Feeds:
         if isinstance(entry, (AccountDataRow, ToDeviceRow, SignedOthersRow)):
             return self._of_user(entry.user_id)
         if isinstance(entry, KeyCountsRow):
-            return self._of_user(entry.user_id) if entry.is_urgent else []
+            users = set(entry.devices.values()) if entry.is_urgent else ()
+            return [feed for user_id in users for feed in self._of_user(user_id)]
         if isinstance(entry, DeviceListRow):
             return self._concerned_by_device(entry)
         if isinstance(entry, PresenceRow):

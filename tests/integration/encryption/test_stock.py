@@ -60,7 +60,7 @@ class Shop:
         taken = held[device].take(algorithm)
         if taken is None:
             return None
-        await self.stock.give([], [taken.given], held)
+        await self.stock.give({device: ROMEO}, [(device, taken.number, taken.given)], held)
         assert bytes(taken.json) == b'{"key":"%d"}' % int(taken.name.partition(":")[2])
         return taken.name
 

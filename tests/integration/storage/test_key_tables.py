@@ -25,7 +25,7 @@ from storage.accounts import Account
 from storage.cross_signing import CrossSigningKey, KeySignature
 from storage.database import Cursor
 from storage.key_backups import BackedUpSession, Which
-from storage.one_time_keys import Claim, Given, OneTimeKey
+from storage.one_time_keys import Claim, OneTimeKey
 from storage.remote_devices import RemoteList
 from storage.rows import DeviceListRow, ToDeviceRow
 from storage.statements import Collector, Prepared, Statements
@@ -80,7 +80,7 @@ def test_keys_are_kept_as_they_came_with_the_number_of_those_given_out(tx: Curso
     one_time_keys.insert(tx, phone, one_time_keys.batches(2, [OneTimeKey("a", "x", b'"x"')]))
     one_time_keys.insert(tx, phone + 1000, first)
     assert one_time_keys.counts(tx, phone) == {"a": 4, "c": 1}
-    one_time_keys.give(tx, [Given(phone, 1, 2), Given(phone, 2, 1), Given(phone + 1000, 1, 1)])
+    one_time_keys.give(tx, [(phone, 1, 2), (phone, 2, 1), (phone + 1000, 1, 1)])
     assert one_time_keys.counts(tx, phone) == {"a": 2}
     held = one_time_keys.of_devices(tx, [phone, phone + 1000])
     assert held[phone + 1000] == []
@@ -169,7 +169,7 @@ def test_whatever_is_written_through_the_log_can_be_prepared(tx: Cursor, phone: 
         cross_signing.put_signatures(statements, [KeySignature(ROMEO, "PHONE", ROMEO, "ed25519:M", "+/'")], 5)
         dehydrated_devices.put(statements, ROMEO, phone, b"{}")
         one_time_keys.insert(statements, phone, one_time_keys.batches(0, [OneTimeKey("a'", "b\\", b'{"\\"":"\'"}')]))
-        one_time_keys.give(statements, [Given(phone, 1, 1)])
+        one_time_keys.give(statements, [(phone, 1, 1)])
         one_time_keys.forget(statements, phone, [1])
         one_time_keys.put_fallback(statements, phone, [OneTimeKey("a", "f", b'"f"')])
         remote_devices.replace(statements, BENVOLIO, 5, {"A": b"{}"}, is_stale=False)
