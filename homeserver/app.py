@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
@@ -33,6 +32,7 @@ from homeserver.rooms.backfill import NoOlderHistory
 from homeserver.rooms.elsewhere import Nowhere
 from homeserver.rooms.policy_servers import NoPolicyServers
 from homeserver.runtime.log import AppendFailed
+from homeserver.runtime.reactor import install as install_reactor
 from homeserver.runtime.stopping import Stopping
 from homeserver.sync.account_data_part import AccountDataPart
 from homeserver.sync.stream_requests import EXPIRY_STEP_S
@@ -172,20 +172,20 @@ class Server:
 
 def run(settings: Settings, folder: Path, *, foreground_log: bool) -> int:
     """Run the server until SIGTERM or SIGINT; the exit code. `foreground_log`: somebody reads stderr."""
+    reactor = install_reactor()
+    server = Server(settings, folder, reactor)
     if settings.database.url is not None:
-        return _serve(Server(settings, folder, the_reactor), settings.database.url)
+        return _serve(server, settings.database.url, reactor)
     postgres = OwnPostgres(folder)
-    server = Server(settings, folder, the_reactor)
     try:
-        return _serve(server, postgres.start())
+        return _serve(server, postgres.start(), reactor)
     except OwnPostgresError as problem:
         return _failed(problem)
     finally:
         postgres.stop(timeout_seconds=min(POSTGRES_STOP_S, POSTGRES_STOPPED_AFTER_S - server.stopping_for_s()))
 
 
-def _serve(server: Server, dsn: str) -> int:
-    reactor: Any = the_reactor
+def _serve(server: Server, dsn: str, reactor: Any) -> int:
     outcome: list[int] = []
 
     def failed(failure: Failure) -> None:
