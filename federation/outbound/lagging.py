@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Final, Protocol
 
 import structlog
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 
 from federation.outbound.destinations import Destinations
 from federation.outbound.errors import RemoteError
@@ -51,6 +51,7 @@ class Lagging:
         self._head: Callable[[], int] = lambda: 0
         self._is_busy: Callable[[str], bool] = lambda server: False
         self._tasks: Tasks | None = None
+        self._waiting: Deferred[None] | None = None
 
     def begin(self, positions: Mapping[str, int], head: Callable[[], int], is_busy: Callable[[str], bool]) -> None:
         """Take up what was known before; `head` tells how far the sender is, `is_busy` to whom it is sending."""
@@ -65,7 +66,7 @@ class Lagging:
     def start(self, tasks: Tasks) -> None:
         """Try them when their time comes."""
         self._tasks = tasks
-        tasks.every("try servers that lag behind", LOOK_EVERY_S, self._look)
+        tasks.keep("try servers that lag behind", self._keep_looking)
 
     def __contains__(self, server: str) -> bool:
         return server in self._positions
@@ -102,6 +103,9 @@ class Lagging:
 
     def _plan(self, server: str, at_ms: int) -> None:
         heapq.heappush(self._due, (at_ms, server))
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and not waiting.called:
+            waiting.callback(None)
 
     def _try_later(self, server: str, *, is_failure: bool) -> None:
         now_ms = self._clock.now_ms()
@@ -114,6 +118,15 @@ class Lagging:
             count = self._refusals[server] = self._refusals.get(server, 0) + 1
             retry_ms = now_ms + backoff.delay_ms(backoff.DESTINATION, count, random.random())
         self._plan(server, retry_ms)
+
+    async def _keep_looking(self) -> None:
+        while True:
+            if not self._due:
+                # Usually none lags behind: then there is nothing to wake up for.
+                self._waiting = Deferred()
+                await self._waiting
+            await self._clock.sleep(LOOK_EVERY_S)
+            await self._look()
 
     async def _look(self) -> None:
         now_ms = self._clock.now_ms()

@@ -35,7 +35,8 @@ from storage.rows import Entry, EventRow, OutboundMessageRow, ReceiptRow, RelayR
 PAGE_ENTRIES: Final = 500
 MOST_WAITING: Final = 5_000
 """Events that wait in memory for one server; with more it is brought up to date from the tables."""
-SAVE_EVERY_S: Final = 2.0
+SAVE_EVERY_S: Final = 5.0
+TYPE_ON_EVERY_S: Final = 5.0
 PASSED_OVER: Final = frozenset((401, 404, 408, 429))
 """Statuses that say "not now". With others of 4xx a server says that it will never take this."""
 
@@ -110,7 +111,7 @@ class Sender:
         self._ring.subscribe(self._on_entries)
         self._tasks.keep("send to other servers", self._follow)
         self._tasks.every("save how far other servers are", SAVE_EVERY_S, self.save)
-        self._tasks.every("type on at other servers", 1.0, self._go_on_typing)
+        self._tasks.every("type on at other servers", TYPE_ON_EVERY_S, self._go_on_typing)
         self._lagging.start(self._tasks)
 
     async def save(self) -> None:

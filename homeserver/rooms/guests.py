@@ -33,7 +33,9 @@ class GuestRemoval:
         self._database = database
         self._heads = heads
         self._changes = changes
-        self._follower = Follower("guest_removal", database, ring, _read_after, self._handle, reactor)
+        self._follower = Follower(
+            "guest_removal", database, ring, _read_after, self._handle, reactor, concerns=_is_guest_access
+        )
 
     async def run(self) -> None:
         """Follow the log until `stop` is called."""
@@ -44,11 +46,7 @@ class GuestRemoval:
         self._follower.stop()
 
     async def _handle(self, entries: Sequence[Entry]) -> None:
-        changed = [
-            entry.room
-            for entry in entries
-            if isinstance(entry, EventRow) and entry.event.type == GUEST_ACCESS and entry.event.state_key == ""
-        ]
+        changed = [entry.room for entry in entries if isinstance(entry, EventRow) and _is_guest_access(entry)]
         for number in dict.fromkeys(changed):
             await self._empty_of_guests(number)
 
@@ -62,6 +60,10 @@ class GuestRemoval:
                 await self._changes.leave(UserId(user_id), room.room_id)
             except MatrixError as refusal:
                 log.info("a guest could not leave a room", user=user_id, room=room.room_id, reason=refusal.message)
+
+
+def _is_guest_access(entry: Entry) -> bool:
+    return isinstance(entry, EventRow) and entry.event.type == GUEST_ACCESS and entry.event.state_key == ""
 
 
 def _read_after(tx: Cursor, after: int, upto: int, limit: int) -> Sequence[Entry]:

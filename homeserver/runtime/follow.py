@@ -20,7 +20,10 @@ from storage.database import Cursor, Database
 from storage.rows import Entry
 
 PAGE_ENTRIES: Final = 500
-SAVE_EVERY_S: Final = 1.0
+SAVE_EVERY_S: Final = 10.0
+"""A save is a transaction of its own; a follower that is behind by as much reads that again in no time."""
+PASSED_OVER: Final = 1_000
+"""Entries of no concern after which the cursor is saved all the same."""
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 60.0
 
@@ -36,7 +39,7 @@ class Follower:
 
     `handle` gets entries in their order: from the ring all of them, from the tables those that `read_after` picks;
     when it fails, it gets the same again after a pause. A follower that is new begins at `begin_at` (None: with
-    what comes after now).
+    what comes after now). Where `concerns` is given, it is woken only for entries that it says are of interest.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Follower:
         reactor: Any,
         *,
         begin_at: int | None = None,
+        concerns: Callable[[Entry], bool] | None = None,
     ) -> None:
         self.name = name
         self.position = 0
@@ -59,6 +63,7 @@ class Follower:
         self._handle = handle
         self._reactor = reactor
         self._begin_at = begin_at
+        self._concerns = concerns
         self._is_started = False
         self._saved: int | None = None
         self._saved_s = 0.0
@@ -161,6 +166,13 @@ class Follower:
         if waiting is not None and not waiting.called:
             waiting.callback(None)
 
-    def _on_entries(self, _: Sequence[Entry]) -> None:
-        if self._waits_for_news:
+    def _on_entries(self, entries: Sequence[Entry]) -> None:
+        if not self._waits_for_news or self._waiting is None:
+            return
+        if self._concerns is None or any(map(self._concerns, entries)):
             self._wake()
+            return
+        # It had handled all that came before, so this is handled too.
+        self.position = self._ring.head
+        if self._saved is not None and self.position - self._saved > PASSED_OVER:
+            self._wake()  # to save, so that a restart need not look through all that
