@@ -88,7 +88,7 @@ class Collector:
         name, prepare = self._prepared.name_of(query)
         if prepare:
             self._parts.append(prepare)
-        given = f"({','.join([literal(each) for each in arguments])})" if arguments else ""
+        given = f"({literals(arguments)})" if arguments else ""
         self._parts.append(f"EXECUTE {name}{given};")
         self.count += 1
 
@@ -97,10 +97,9 @@ class Collector:
         return "".join(self._parts)
 
 
-def literal(value: object) -> str:
-    """A value as SQL text (with standard_conforming_strings on, as it is by default)."""
-    write = _LITERALS.get(type(value)) or _of_base(_LITERALS, value)
-    return write(value)
+def literals(values: Sequence[object]) -> str:
+    """Values as SQL text (with standard_conforming_strings on, as it is by default)."""
+    return ",".join([(_LITERALS.get(type(each)) or _of_base(_LITERALS, each))(each) for each in values])
 
 
 def _quoted(text: str) -> str:
@@ -127,8 +126,8 @@ def _text_element(text: str) -> str:
 _Writers = dict[type, Callable[..., str]]
 
 _LITERALS: Final[_Writers] = {
-    type(None): lambda _: "NULL",
-    bool: lambda value: "true" if value else "false",
+    type(None): {None: "NULL"}.__getitem__,
+    bool: {True: "true", False: "false"}.__getitem__,
     int: int.__repr__,
     str: _quoted,
     bytes: lambda value: "'\\x" + value.hex() + "'",
@@ -137,8 +136,8 @@ _LITERALS: Final[_Writers] = {
 }
 
 _ELEMENTS: Final[_Writers] = {
-    type(None): lambda _: "NULL",
-    bool: lambda value: "t" if value else "f",
+    type(None): {None: "NULL"}.__getitem__,
+    bool: {True: "t", False: "f"}.__getitem__,
     int: int.__repr__,
     str: _text_element,
     bytes: lambda value: '"\\\\x' + value.hex() + '"',

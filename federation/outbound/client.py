@@ -176,10 +176,11 @@ class FederationClient:
         destination = order.destination
         if destination == self._signer.server:
             raise RemoteUnreachable(destination, "is this server, which does not ask itself")
-        try:
-            split_server_name(destination)
-        except InvalidId as error:
-            raise RemoteUnreachable(destination, str(error)) from None
+        if not self._resolver.knows(destination):
+            try:
+                split_server_name(destination)
+            except InvalidId as error:
+                raise RemoteUnreachable(destination, str(error)) from None
         if not ignore_backoff:
             self._destinations.check(destination)
         if not self._lanes.enter_now(destination):

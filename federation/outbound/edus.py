@@ -69,6 +69,8 @@ class PendingEdus:
 
     def take(self, limit: int) -> list[bytes]:
         """At most so many, encoded; they no longer wait."""
+        if not self:
+            return []
         taken = [self._others.pop(key) for key in list(self._others)[:limit]]
         taken += [
             typing_edu(room_id, user_id, self._typing.pop((room_id, user_id)))

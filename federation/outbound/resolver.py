@@ -33,6 +33,10 @@ class Resolver:
             return known[0]
         return await self._find(server_name)
 
+    def knows(self, server_name: str) -> bool:
+        """Whether a route to the server was found already, so that its name is one."""
+        return server_name in self._routes
+
     def forget(self, server_name: str) -> None:
         """Look for a new route next time (what .well-known said still holds for its time)."""
         self._routes.discard(server_name)

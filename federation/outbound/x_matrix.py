@@ -24,6 +24,10 @@ _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _BARE_VALUE: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z:/=\[\]]+")
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
+_USUAL: Final = re.compile(
+    r'X-Matrix origin="([^"\\]+)",destination="([^"\\]+)",key="([^"\\]+)",sig="([^"\\]+)"', re.DOTALL
+)
+"""As this server writes it, and others do: read in one go."""
 _BLANKS: Final = re.compile(r"[ \t]*")
 
 
@@ -61,6 +65,9 @@ def parse(header: str) -> tuple[XMatrix, ...]:
     """The signatures in an Authorization header: at least one, several where a server signs with several keys."""
     if len(header) > MAX_HEADER:
         raise BadXMatrix("The Authorization header is too long.")
+    usual = _USUAL.fullmatch(header)
+    if usual is not None:
+        return (XMatrix(*usual.groups()),)
     found = tuple(_credentials(parameters) for parameters in _split(header))
     if not found:
         raise BadXMatrix("The Authorization header is empty.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
-from urllib.parse import parse_qs
+from urllib.parse import unquote
 
 from homeserver.web.errors import InvalidParam
 
@@ -111,7 +111,20 @@ class ConnectionAborted(Exception):
 
 
 def _parse_query(query_string: str) -> dict[str, list[str]]:
+    values: dict[str, list[str]] = {}
     try:
-        return parse_qs(query_string, keep_blank_values=True, errors="strict", max_num_fields=MAX_QUERY_FIELDS)
+        pairs = query_string.split("&", MAX_QUERY_FIELDS)
+        if len(pairs) > MAX_QUERY_FIELDS:
+            raise ValueError
+        for pair in pairs:
+            if pair:
+                name, _, value = pair.partition("=")
+                values.setdefault(_unquoted(name), []).append(_unquoted(value))
     except ValueError:
         raise InvalidParam("The query string must be percent-encoded UTF-8 with at most 1000 parameters.") from None
+    return values
+
+
+def _unquoted(text: str) -> str:
+    text = text.replace("+", " ")
+    return unquote(text, errors="strict") if "%" in text else text

@@ -2,31 +2,32 @@
 
 import pytest
 
-from storage.statements import MAX_PREPARED, Collector, NotWritable, Prepared, json_lines, literal, storable
+from storage.statements import MAX_PREPARED, Collector, NotWritable, Prepared, json_lines, literals, storable
 
 
 def test_quotes_cannot_end_a_text() -> None:
-    assert literal("O'Neill'; DROP TABLE users; --") == "'O''Neill''; DROP TABLE users; --'"
-    assert literal(["a'b", 'say "hi"', "back\\slash"]) == r"""'{"a''b","say \"hi\"","back\\slash"}'"""
+    assert literals(["O'Neill'; DROP TABLE users; --"]) == "'O''Neill''; DROP TABLE users; --'"
+    assert literals([["a'b", 'say "hi"', "back\\slash"]]) == r"""'{"a''b","say \"hi\"","back\\slash"}'"""
 
 
 def test_none_and_the_word_null_are_different_elements() -> None:
-    assert literal([None, "NULL", "null", ""]) == """'{NULL,"NULL","null",""}'"""
+    assert literals([[None, "NULL", "null", ""]]) == """'{NULL,"NULL","null",""}'"""
 
 
 def test_numbers_bytes_and_truth_have_their_own_forms() -> None:
-    assert literal(-5) == "-5"
-    assert literal(True) == "true"
-    assert literal(None) == "NULL"
-    assert literal(b"\x00\xff") == r"'\x00ff'"
-    assert literal([b"\x01", None]) == r"""'{"\\x01",NULL}'"""
-    assert literal([(1, 2), ()]) == """'{"{1,2}","{}"}'"""
+    assert literals([-5]) == "-5"
+    assert literals([True]) == "true"
+    assert literals([None]) == "NULL"
+    assert literals([False, 7, "a"]) == "false,7,'a'"
+    assert literals([b"\x00\xff"]) == r"'\x00ff'"
+    assert literals([[b"\x01", None]]) == r"""'{"\\x01",NULL}'"""
+    assert literals([[(1, 2), ()]]) == """'{"{1,2}","{}"}'"""
 
 
 def test_what_no_column_can_hold_is_refused() -> None:
     for value in ("nul\0", ["nul\0"], 1.5, {"a": 1}, [1.5]):
         with pytest.raises(NotWritable):
-            literal(value)
+            literals([value])
 
 
 def test_a_text_with_nul_becomes_storable() -> None:
