@@ -199,7 +199,8 @@ class ToDevice:
     )
     max_age: Milliseconds = setting(
         Milliseconds(90 * 24 * 3_600_000),
-        "After this time messages that nobody has fetched are dropped (those for dehydrated devices stay).",
+        "After this time messages that nobody has fetched, or that another server has not taken, are dropped (those for"
+        " dehydrated devices stay).",
         check=rules.at_least(60_000, "1m"),
     )
 

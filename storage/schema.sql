@@ -326,8 +326,10 @@ CREATE TABLE outbound_messages (             -- messages to devices of users of 
     server_name  text   COLLATE "C" NOT NULL,
     position     bigint NOT NULL,
     json         bytea  NOT NULL,            -- the EDU
+    created_ts   bigint NOT NULL DEFAULT (extract(epoch FROM statement_timestamp()) * 1000)::bigint,
     PRIMARY KEY (server_name, position)
 );
+CREATE INDEX outbound_messages_created ON outbound_messages (created_ts);
 
 -- ---------------------------------------------------------------- receiving from other servers
 

@@ -61,6 +61,16 @@ def delete_messages(tx: Cursor, delivered: Mapping[str, int]) -> None:
     )
 
 
+def delete_older_messages(tx: Cursor, before_ts: int, limit: int) -> int:
+    """Delete messages that their servers have not taken for long, some of them at a time; how many those were."""
+    tx.execute(
+        "DELETE FROM outbound_messages WHERE (server_name, position) IN (SELECT server_name, position"
+        " FROM outbound_messages WHERE created_ts < %s LIMIT %s)",
+        (before_ts, limit),
+    )
+    return tx.rowcount
+
+
 def begin(tx: Cursor) -> tuple[int | None, dict[str, int]]:
     """How far the sender has come (None: it never ran), and how far those servers that lag behind.
 

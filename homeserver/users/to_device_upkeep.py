@@ -5,7 +5,7 @@ Specification: client-server API, "Send-to-Device messaging" leaves it to the se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
@@ -17,8 +17,9 @@ from homeserver.runtime.lru import Lru
 from homeserver.runtime.tasks import Tasks
 from storage import device_transactions as transaction_table
 from storage import received_messages as received_table
+from storage import sending
 from storage import to_device as to_device_table
-from storage.database import Database
+from storage.database import Cursor, Database
 from storage.rows import Entry, ToDeviceRow
 
 EVERY_S: Final = 600.0
@@ -54,21 +55,20 @@ class ToDeviceUpkeep:
     async def drop_old(self) -> None:
         """Drop what is too old."""
         now_ms = self._clock.now_ms()
-        dropped = 0
-        while True:
-            number = await self._database.write(to_device_table.delete_older, now_ms - self._settings.max_age, AT_ONCE)
-            dropped += number
-            if number < AT_ONCE:
-                break
-        if dropped:
+        oldest_ms = now_ms - self._settings.max_age
+        if dropped := await self._all(to_device_table.delete_older, oldest_ms):
             log.info("messages to devices were dropped, as nobody fetched them in time", messages=dropped)
-        while await self._database.write(received_table.delete_older, now_ms - RECEIVED_KEPT_MS, AT_ONCE) == AT_ONCE:
-            pass
-        while (
-            await self._database.write(transaction_table.delete_older, now_ms - TRANSACTIONS_KEPT_MS, AT_ONCE)
-            == AT_ONCE
-        ):
-            pass
+        if dropped := await self._all(sending.delete_older_messages, oldest_ms):
+            log.info("messages to devices were dropped, as their servers did not take them", messages=dropped)
+        await self._all(received_table.delete_older, now_ms - RECEIVED_KEPT_MS)
+        await self._all(transaction_table.delete_older, now_ms - TRANSACTIONS_KEPT_MS)
+
+    async def _all(self, delete_some: Callable[[Cursor, int, int], int], before_ms: int) -> int:
+        """Delete what is older, some of it at a time; how much that was."""
+        dropped = 0
+        while (number := await self._database.write(delete_some, before_ms, AT_ONCE)) == AT_ONCE:
+            dropped += number
+        return dropped + number
 
     async def _trim(self, device: int) -> None:
         dropped = await self._database.write(to_device_table.trim, device, self._settings.max_waiting)

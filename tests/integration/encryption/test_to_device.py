@@ -100,7 +100,7 @@ def test_messages_that_nobody_fetches_go_with_time_and_those_of_sleepers_stay(
     fresh_database: FreshDatabase, make_server: MakeServer
 ) -> None:
     dsn = fresh_database()
-    server: Myelin = make_server(dsn)
+    server: Myelin = make_server(dsn, to_device={"max_age": "1h"})
     romeo, juliet = Cast(server)("romeo"), Cast(server)("juliet")
     sleeper = Keys(Device(juliet.wire, juliet.user_id, "SLEEPER", ""))
     body = {"device_id": "SLEEPER", "device_data": {}, "device_keys": sleeper.device_keys()}
@@ -111,7 +111,8 @@ def test_messages_that_nobody_fetches_go_with_time_and_those_of_sleepers_stay(
         sends(romeo, sleeper.device, number, f"sleeper {number}")
     assert server.stop() == 0
     with psycopg2.connect(dsn) as connection, connection.cursor() as tx:
-        tx.execute("UPDATE to_device SET created_ts = 1 WHERE json LIKE %s", (b'%"n":0%',))
+        two_hours_ms = 2 * 3_600_000
+        tx.execute("UPDATE to_device SET created_ts = created_ts - %s WHERE json LIKE %s", (two_hours_ms, b'%"n":0%'))
         assert tx.rowcount == 2
     connection.close()
     server.start()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 
 import canonicaljson
+import psycopg2
 from nacl.signing import SigningKey
 
 from tests.cast import Device, refused
-from tests.federated import Federated, MakeFederated, joins_through
+from tests.federated import Federated, MakeFederated, TestAuthority, joins_through
+from tests.postgres import FreshDatabase
 from tests.sync_answer import Seen, Synced
 from tests.wire import Json
 
@@ -93,6 +95,43 @@ def test_a_message_to_a_device_waits_for_a_server_that_is_away(make_federated: M
     there.start()
     seen = juliet.syncs_until(since, lambda seen: len(_numbers(seen)) >= 120)
     assert _numbers(seen) == list(range(120))
+
+
+def test_messages_that_a_server_does_not_take_for_long_are_dropped(
+    fresh_database: FreshDatabase, authority: TestAuthority, make_federated: MakeFederated
+) -> None:
+    dsn, there = fresh_database(), make_federated()
+    juliet = there.cast("juliet")
+    since = juliet.sync()
+    here = Federated(dsn, authority, to_device={"max_age": "1h"})
+    try:
+        here.start()
+        romeo = here.cast("romeo")
+        there.stop()
+        for number in range(3):
+            messages: Json = {"messages": {juliet.user_id: {"*": {"number": number}}}}
+            romeo.asks("PUT", "sendToDevice", "m.test", f"txn-{number}", body=messages)
+        assert here.stop() == 0
+        connection = psycopg2.connect(dsn)
+        connection.autocommit = True
+        with connection.cursor() as tx:
+            hours_ms = 2 * 3_600_000
+            tx.execute(
+                "UPDATE outbound_messages SET created_ts = created_ts - %s WHERE json LIKE %s",
+                (hours_ms, b'%"number":1%'),
+            )
+            assert tx.rowcount == 1
+            here.start()
+            for _ in range(200):
+                tx.execute("SELECT count(*) FROM outbound_messages, pg_sleep(0.05)")
+                if tx.fetchone() == (2,):
+                    break
+        connection.close()
+        there.start()
+        seen = juliet.syncs_until(since, lambda seen: len(_numbers(seen)) >= 2)
+        assert _numbers(seen) == [0, 2]
+    finally:
+        here.remove()
 
 
 def test_keys_are_read_and_claimed_and_changes_are_told(pair: Pair) -> None:
