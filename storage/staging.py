@@ -71,10 +71,12 @@ def counts_staged(tx: Cursor) -> dict[str, int]:
     return dict(tx.fetchall())
 
 
-def staged_in(tx: Cursor, room_id: str, limit: int) -> list[StagedPdu]:
-    """The first events that wait in a room."""
+def staged_in(tx: Cursor, room_id: str, but: Sequence[str], limit: int) -> list[StagedPdu]:
+    """The first events that wait in a room, but for some."""
     tx.execute(
-        "SELECT event_id, origin, json FROM staged_pdus WHERE room_id = %s ORDER BY staged LIMIT %s", (room_id, limit)
+        "SELECT event_id, origin, json FROM staged_pdus WHERE room_id = %s AND event_id <> ALL(%s::text[])"
+        " ORDER BY staged LIMIT %s",
+        (room_id, list(but), limit),
     )
     return [StagedPdu(room_id, event_id, origin, bytes(json)) for event_id, origin, json in tx.fetchall()]
 

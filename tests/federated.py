@@ -39,11 +39,22 @@ class TestAuthority:
 
 
 class Federated(Myelin):
-    """A server that is part of the federation of a test, with people on it."""
+    """A server that is part of the federation of a test, with people on it.
 
-    def __init__(self, dsn: str, authority: TestAuthority, **settings: Json) -> None:
-        port, federation_port = free_port(), free_port()
-        settings.setdefault("server_name", f"{HOST}:{federation_port}")
+    `known_at`: the port by which others know it, if something stands between them and its `federation_port`.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        authority: TestAuthority,
+        *,
+        federation_port: int | None = None,
+        known_at: int | None = None,
+        **settings: Json,
+    ) -> None:
+        port, federation_port = free_port(), federation_port or free_port()
+        settings.setdefault("server_name", f"{HOST}:{known_at or federation_port}")
         settings.setdefault("public_baseurl", f"http://{HOST}:{port}/")
         settings.setdefault(
             "listeners",

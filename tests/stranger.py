@@ -54,6 +54,10 @@ class NotHere(Exception):
     """Answered with 404."""
 
 
+class NoAnswer(Exception):
+    """The connection ends without an answer."""
+
+
 class Refuses(Exception):
     """Answered with an error of this status."""
 
@@ -184,6 +188,9 @@ class Stranger:
             answer = next((self.answers[start] for start in self.answers if rest.startswith(start)), None)
             try:
                 status, body = (200, answer(asked)) if answer is not None else (404, {"errcode": "M_UNRECOGNIZED"})
+            except NoAnswer:
+                request.close_connection = True
+                return
             except NotHere:
                 status, body = 404, {"errcode": "M_NOT_FOUND", "error": "not here"}
             except Refuses as refusal:

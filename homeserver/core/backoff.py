@@ -35,6 +35,9 @@ def delay_ms(backoff: Backoff, failures: int, random: float) -> int:
 DESTINATION = Backoff(first_ms=2_000, longest_ms=12 * 3_600_000)
 """For other homeservers that do not answer."""
 
+PAST_OF_EVENTS = Backoff(first_ms=5_000, longest_ms=3_600_000)
+"""For events of other servers whose past could not be had."""
+
 APPSERVICE = Backoff(first_ms=1_000, longest_ms=3_600_000)
 """For bridges and bots that do not take a transaction."""
 

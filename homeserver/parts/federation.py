@@ -110,7 +110,7 @@ def make_federating(base: Foundations, rooms: RoomCore, transport: Transport) ->
         base.signer,
         clock,
     )
-    receiving = make_receiving(base, rooms, accepter, acls)
+    receiving = make_receiving(base, rooms, accepter, acls, transport.destinations)
     receiving.transactions.withdraw_by(Withdrawals(outside, ring, turns, server_name).take)
     return Federating(
         transport=transport,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from federation.outbound.destinations import Destinations
 from homeserver.parts.foundations import Foundations
 from homeserver.parts.room_core import RoomCore
 from homeserver.rooms.accept import Accepter
@@ -13,6 +14,7 @@ from homeserver.rooms.edus import Guests, ReceiptEdus, TypingEdus
 from homeserver.rooms.federation_reads import FederationReads
 from homeserver.rooms.inbound import EduHandler, InboundTransactions
 from homeserver.rooms.inbox import Inbox
+from homeserver.rooms.put_off import PutOff
 from homeserver.rooms.server_acl import ServerAcls
 from homeserver.rooms.server_sight import ServerSight
 
@@ -40,6 +42,7 @@ def make_receiving(
     rooms: RoomCore,
     accepter: Accepter,
     acls: ServerAcls,
+    destinations: Destinations,
     other_edus: Mapping[str, EduHandler] | None = None,
 ) -> Receiving:
     """Above the accepter. `other_edus`: what takes the EDUs that are not about rooms, by their type."""
@@ -50,7 +53,9 @@ def make_receiving(
         "m.receipt": ReceiptEdus(guests, rooms.events, database, writer, clock),
         **(other_edus or {}),
     }
-    inbox = Inbox(database, rooms.heads, accepter, writer, base.tasks, clock)
+    put_off = PutOff(clock)
+    destinations.on_recovery(put_off.is_back)
+    inbox = Inbox(database, rooms.heads, accepter, writer, base.tasks, clock, put_off)
     sight = ServerSight(database, rooms.state, rooms.events)
     reads = FederationReads(database, rooms.heads, rooms.state, rooms.events, acls, sight)
     return Receiving(

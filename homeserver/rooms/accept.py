@@ -165,7 +165,7 @@ class Accepter:
         """Fetch the past of events, then take them."""
         room = await self._heads.get(room_id)
         outcomes: Outcomes = {}
-        lost, reason = list(events), "what it follows or leans on cannot be had"
+        lost, reason, is_passing = list(events), "what it follows or leans on cannot be had", False
         # Who sent them should know; if not, whoever made the room is likely to.
         for server in dict.fromkeys((origin, server_name_of(room.create.sender))):
             try:
@@ -173,17 +173,17 @@ class Accepter:
                     server, RoomOfEvents(room_id, room.rules), lost, room.extremity_ids[:MOST_EARLIEST]
                 )
             except PeerFailed as failed:
-                reason = str(failed)
+                reason, is_passing = str(failed), is_passing or failed.is_passing
                 continue
             batch = await self._run(room_id, origin, partial(place_filling, filling=filling))
             outcomes.update(batch.outcomes())
             lost = [event for event in lost if event.event_id not in outcomes]
             if not lost:
                 break
-        if lost:
-            dropped = Outcome(Fate.DROPPED, judge_remote.PAST, reason)
-            await self.refuse(room_id, origin, [(event.event_id, dropped) for event in lost])
-            outcomes.update({event.event_id: dropped for event in lost})
+        fate = Outcome(Fate.UNDECIDED if is_passing else Fate.DROPPED, judge_remote.PAST, reason)
+        if lost and not is_passing:
+            await self.refuse(room_id, origin, [(event.event_id, fate) for event in lost])
+        outcomes.update({event.event_id: fate for event in lost})
         return outcomes
 
     async def _run(self, room_id: str, origin: str, place: Callable[[Placer], Batch]) -> Batch:

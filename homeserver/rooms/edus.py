@@ -17,6 +17,7 @@ from homeserver.rooms.room import Room
 from homeserver.rooms.server_acl import ServerAcls
 from homeserver.rooms.typing import Typing
 from homeserver.runtime.clock import Clock
+from homeserver.runtime.turns import Turns
 from homeserver.runtime.writer import Writer
 from storage import memberships as membership_table
 from storage import receipts as receipt_table
@@ -77,9 +78,14 @@ class ReceiptEdus:
         self._database = database
         self._writer = writer
         self._clock = clock
+        self._turns: Turns[str] = Turns()
 
     async def __call__(self, origin: str, content: JsonObject) -> None:
         """Users of the server have read up to some events."""
+        async with self._turns.at(origin):
+            await self._take(origin, content)
+
+    async def _take(self, origin: str, content: JsonObject) -> None:
         entries: list[Entry] = []
         for room_id, by_type in content.items():
             room = await self._guests.room(origin, room_id)
@@ -90,7 +96,7 @@ class ReceiptEdus:
             await self._writer.append(entries)
 
     async def _news(self, origin: str, room: Room, by_user: JsonObject) -> list[ReceiptRow]:
-        """Receipts of one room that go further than what we know."""
+        """Receipts of one room that are newer than what we know."""
         told = list(_receipts(room.number, by_user, self._clock.now_ms()))[:MOST_RECEIPTS]
         present = await self._guests.joined(origin, room, [row.user_id for row in told])
         rows = [row for row in told if row.user_id in present]
@@ -103,7 +109,7 @@ class ReceiptEdus:
                 row.event_position = event.position
         known = await self._database.read(receipt_table.of_users_in_room, room.number, sorted(present))
         former = {(row.user_id, row.type, row.thread): row for row in known}
-        return [row for row in rows if _is_further(row, former.get((row.user_id, row.type, row.thread)))]
+        return [row for row in rows if _is_newer(row, former.get((row.user_id, row.type, row.thread)))]
 
 
 def is_of(user_id: str, server_name: str) -> bool:
@@ -138,12 +144,8 @@ def _is_event_id(text: str) -> bool:
     return True
 
 
-def _is_further(row: ReceiptRow, former: ReceiptRow | None) -> bool:
+def _is_newer(row: ReceiptRow, former: ReceiptRow | None) -> bool:
+    """By the time that the users' server gives: the order in which events came there need not be the one here."""
     if former is None:
         return True
-    if row.event_id == former.event_id:
-        return False
-    if row.event_position and former.event_position:
-        return row.event_position > former.event_position
-    # Of an event that has not come yet only the time tells.
-    return row.ts >= former.ts
+    return row.event_id != former.event_id and row.ts >= former.ts

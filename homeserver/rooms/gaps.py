@@ -59,7 +59,11 @@ L = TypeVar("L", bound=Leaning)
 
 
 class PeerFailed(Exception):
-    """Another server did not answer, or with nothing that can be used."""
+    """Another server did not answer, or with nothing that can be used. `is_passing`: it may do so another time."""
+
+    def __init__(self, reason: str, *, is_passing: bool = False) -> None:
+        super().__init__(reason)
+        self.is_passing = is_passing
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +224,8 @@ class GapFiller:
         try:
             claims[event_id] = (await self._peers.state_ids(server, room, event_id)).state
         except PeerFailed as failed:
+            if failed.is_passing:
+                raise
             log.info("no state was told", room=room.room_id, server=server, event_id=event_id, reason=str(failed))
 
     async def _ends(self, server: str, room: RoomOfEvents, wanted: Sequence[EventId]) -> list[Event]:

@@ -1,12 +1,13 @@
 """Events of other servers that wait, room by room, for their past to be fetched.
 
 They are in the database before the sending server is told that they have been taken; one worker a room deals with them
-in order, so that a slow room holds up no other.
+in order, so that a slow room holds up no other. Those whose past cannot be had now are tried again later (`put_off`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -17,6 +18,8 @@ from homeserver.core.event import Event
 from homeserver.core.ids import EventId
 from homeserver.rooms.accept import Accepter
 from homeserver.rooms.heads import Heads
+from homeserver.rooms.outcomes import Fate
+from homeserver.rooms.put_off import PutOff
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.tasks import Tasks
 from homeserver.runtime.writer import Writer
@@ -28,6 +31,7 @@ PIECE: Final = 50
 MOST_WAITING: Final = 5_000
 MOST_TRIES: Final = 3
 PAUSE_S: Final = 5.0
+LOOK_EVERY_S: Final = 1.0
 
 log: Final = structlog.get_logger("homeserver.rooms.inbox")
 
@@ -36,7 +40,14 @@ class Inbox:
     """What waits in all rooms."""
 
     def __init__(
-        self, database: Database, heads: Heads, accepter: Accepter, writer: Writer, tasks: Tasks, clock: Clock
+        self,
+        database: Database,
+        heads: Heads,
+        accepter: Accepter,
+        writer: Writer,
+        tasks: Tasks,
+        clock: Clock,
+        put_off: PutOff,
     ) -> None:
         self._database = database
         self._heads = heads
@@ -44,6 +55,7 @@ class Inbox:
         self._writer = writer
         self._tasks = tasks
         self._clock = clock
+        self._put_off = put_off
         self._waiting: dict[str, int] = {}
         """Rooms with a worker, and about how many events wait there."""
 
@@ -51,6 +63,7 @@ class Inbox:
         """Go on with what waited when the server was stopped."""
         for room_id, count in (await self._database.read(staging.counts_staged)).items():
             self._begin(room_id, count)
+        self._tasks.every("try events again that were put off", LOOK_EVERY_S, self._look)
 
     def is_waiting(self, room_id: str) -> bool:
         """Whether events of the room wait: what comes after them waits too."""
@@ -79,12 +92,14 @@ class Inbox:
         try:
             while True:
                 before = self._waiting[room_id]
-                staged = await self._database.read(staging.staged_in, room_id, PIECE)
+                not_due = self._put_off.not_due(room_id)
+                staged = await self._database.read(staging.staged_in, room_id, not_due, PIECE)
                 if not staged and self._waiting[room_id] == before:
                     break
                 piece = [pdu for pdu in staged if pdu.origin == staged[0].origin]
+                done = {pdu.event_id for pdu in piece}
                 try:
-                    await self._take(room_id, piece)
+                    done -= await self._take(room_id, piece)
                     tries = 0
                 except CancelledError:
                     raise
@@ -95,19 +110,39 @@ class Inbox:
                         await self._clock.sleep(PAUSE_S)
                         continue
                     tries = 0
-                await self._unstage(room_id, piece)
+                await self._unstage(room_id, sorted(done))
+                self._waiting[room_id] = max(0, self._waiting[room_id] - len(piece))
         finally:
             self._waiting.pop(room_id, None)
 
-    async def _take(self, room_id: str, piece: Sequence[StagedPdu]) -> None:
+    async def _take(self, room_id: str, piece: Sequence[StagedPdu]) -> set[str]:
+        """Have events judged; those that go on waiting."""
         room = await self._heads.if_known(room_id)
         if room is None or not room.local_joined or not piece:
-            return
+            return set()
         events = [Event.load(pdu.json, room.rules, EventId(pdu.event_id)) for pdu in piece]
-        await self._accepter.accept(room_id, events, piece[0].origin)
+        origin = piece[0].origin
+        outcomes = await self._accepter.accept(room_id, events, origin)
+        undecided = {event_id: each for event_id, each in outcomes.items() if each.fate is Fate.UNDECIDED}
+        waiting = {event_id for event_id in undecided if self._put_off.put_off(room_id, event_id, origin)}
+        given_up = [
+            (event_id, replace(outcome, fate=Fate.DROPPED))
+            for event_id, outcome in undecided.items()
+            if event_id not in waiting
+        ]
+        if given_up:
+            await self._accepter.refuse(room_id, origin, given_up)
+        for event_id in waiting:
+            log.info(
+                "an event waits", event_id=event_id, room=room_id, origin=origin, reason=undecided[event_id].reason
+            )
+        return {*waiting}
 
-    async def _unstage(self, room_id: str, piece: Sequence[StagedPdu]) -> None:
-        ids = [pdu.event_id for pdu in piece]
-        if ids:
-            await self._writer.append([], [partial(staging.unstage, room_id=room_id, event_ids=ids)])
-            self._waiting[room_id] = max(0, self._waiting[room_id] - len(ids))
+    async def _unstage(self, room_id: str, event_ids: Sequence[str]) -> None:
+        if event_ids:
+            await self._writer.append([], [partial(staging.unstage, room_id=room_id, event_ids=event_ids)])
+            self._put_off.forget(room_id, event_ids)
+
+    async def _look(self) -> None:
+        for room_id in self._put_off.due_rooms():
+            self._begin(room_id, 0)

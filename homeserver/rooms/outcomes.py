@@ -25,6 +25,8 @@ class Fate(StrEnum):
     REJECTED = "rejected"
     DROPPED = "dropped"
     """Not stored: it is as if it had not come."""
+    UNDECIDED = "undecided"
+    """Not stored, as its past cannot be had now. It may be judged another time."""
 
 
 @dataclass(frozen=True, slots=True)

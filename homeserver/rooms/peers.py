@@ -12,7 +12,7 @@ from typing import Final
 from twisted.internet.defer import Deferred, gatherResults
 
 from federation.outbound.client import MEBIBYTE, FederationClient, path
-from federation.outbound.errors import RemoteError, RemoteRefused
+from federation.outbound.errors import RemoteError, RemoteRefused, RemoteUnreachable
 from homeserver.core.canonical_json import JsonObject, JsonValue
 from homeserver.core.event import Event
 from homeserver.core.ids import EventId
@@ -44,7 +44,7 @@ class RemotePeers:
                 server, path(_V1 + "get_missing_events/{}", room.room_id), body=body, timeout_s=TIMEOUT_S
             )
         except RemoteError as error:
-            raise PeerFailed(str(error)) from error
+            raise _failed(error) from error
         return await self._read(answer.get("events"), room, limit)
 
     async def state_ids(self, server: str, room: RoomOfEvents, event_id: str) -> StateIds:
@@ -73,8 +73,9 @@ class RemotePeers:
                 [Deferred.fromCoroutine(self._event(server, event_id)) for event_id in asked], consumeErrors=True
             )
             failures = [each for each in answers if isinstance(each, PeerFailed)]
-            if len(failures) == len(asked):
-                raise failures[0]
+            passing = [each for each in failures if each.is_passing]
+            if passing or len(failures) == len(asked):
+                raise (passing or failures)[0]
             pdus = [pdu for pdu in answers if not isinstance(pdu, PeerFailed)]
             events = {event.event_id: event for event in await read_all(pdus, room, self._verifier)}
             # Other events than those asked for are nothing that we want.
@@ -118,10 +119,10 @@ class RemotePeers:
     async def _event(self, server: str, event_id: str) -> JsonValue | PeerFailed:
         try:
             answer = await self._client.get(server, path(_V1 + "event/{}", event_id), timeout_s=TIMEOUT_S)
-        except RemoteRefused:
-            return None
         except RemoteError as error:
-            return PeerFailed(str(error))
+            failed = _failed(error)
+            # It says that it has no such event, or none for us.
+            return None if isinstance(error, RemoteRefused) and not failed.is_passing else failed
         pdus = answer.get("pdus")
         return pdus[0] if isinstance(pdus, list) and pdus else None
 
@@ -140,9 +141,16 @@ class RemotePeers:
                 )
             return await self._client.get(server, encoded_path, query, timeout_s=TIMEOUT_S)
         except RemoteError as error:
-            raise PeerFailed(str(error)) from error
+            raise _failed(error) from error
 
     async def _read(self, value: JsonValue, room: RoomOfEvents, limit: int) -> list[Event]:
         if not isinstance(value, list):
             raise PeerFailed("the answer has no events")
         return await read_all(value[:limit], room, self._verifier)
+
+
+def _failed(error: RemoteError) -> PeerFailed:
+    is_passing = isinstance(error, RemoteUnreachable)
+    if isinstance(error, RemoteRefused):
+        is_passing = error.status >= 500 or error.status in (408, 429)
+    return PeerFailed(str(error), is_passing=is_passing)

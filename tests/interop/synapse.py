@@ -26,7 +26,7 @@ from tests.cast import Actor, Cast, Device
 from tests.federated import Federated, TestAuthority
 from tests.integration.admin import free_port
 from tests.servers import SHARED_SECRET, Homeserver
-from tests.wire import Json, Wire
+from tests.wire import Json
 
 START_S: Final = 90.0
 STOP_S: Final = 30.0
@@ -244,18 +244,9 @@ class LinkedMyelin(Federated):
     """Our server, whose name is that of a link that leads to it."""
 
     def __init__(self, dsn: str, authority: TestAuthority) -> None:
-        port, federation_port = free_port(), free_port()
+        federation_port = free_port()
         self.link = Link(federation_port)
-        tls = {"bind": HOST, "port": federation_port, "tls": authority.tls, "serves": ["federation", "media"]}
-        super().__init__(
-            dsn,
-            authority,
-            server_name=f"{HOST}:{self.link.port}",
-            public_baseurl=f"http://{HOST}:{port}/",
-            listeners=[{"bind": HOST, "port": port, "serves": ["client", "media", "admin"]}, tls],
-        )
-        self.url = f"http://{HOST}:{port}"
-        self.wire = Wire(self.url)
+        super().__init__(dsn, authority, federation_port=federation_port, known_at=self.link.port)
 
     def remove(self) -> None:
         """Stop it, if it runs, and delete its folder."""

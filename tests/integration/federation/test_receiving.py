@@ -305,6 +305,27 @@ def test_typing_and_receipts_arrive_from_those_who_are_there(server: Federated, 
     assert [juliet] in [answer.typing(room) for answer in heard]
 
 
+def test_the_newest_receipt_counts_by_the_time_of_the_server_that_sends_it(
+    server: Federated, stranger: Stranger
+) -> None:
+    romeo, room, seen = visit(server, stranger)
+    juliet, began_ms = stranger.user("juliet"), now_ms()
+    first, second = romeo.says(room, "first"), romeo.says(room, "second")
+
+    def reads(event_id: str, ts: int) -> None:
+        receipt = {room: {"m.read": {juliet: {"event_ids": [event_id], "data": {"ts": ts}}}}}
+        seen.sends(edus=[{"edu_type": "m.receipt", "content": receipt}])
+
+    reads(second, began_ms)
+    # There the two may have come in the other order.
+    reads(first, began_ms + 1)
+    # What was long on its way changes nothing.
+    reads(second, began_ms)
+    shown = romeo.sync()
+    assert juliet in shown.readers(room, first)
+    assert juliet not in shown.readers(room, second)
+
+
 def test_rooms_can_be_read_by_servers_that_are_in_them(server: Federated, stranger: Stranger) -> None:
     romeo, room, seen = visit(server, stranger, name="Verona")
     said = [romeo.says(room, f"{number}") for number in range(6)]

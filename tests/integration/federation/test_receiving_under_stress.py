@@ -11,7 +11,7 @@ import pytest
 
 from homeserver.core.event import Event
 from tests.federated import Federated, MakeFederated, TestAuthority, joins_through
-from tests.stranger import Asked, Stranger, Visit
+from tests.stranger import Asked, NoAnswer, Stranger, Visit
 from tests.wire import Json
 
 
@@ -59,6 +59,41 @@ def test_a_room_whose_past_does_not_come_holds_up_no_other(make_federated: MakeF
     may_answer.set()
     heard = romeo.syncs_until(since, lambda seen: after.event_id in seen.timeline(slow))
     assert heard.timeline(slow).bodies == ["0", "1", "2", "3"]
+
+
+def test_an_event_whose_past_cannot_be_had_now_waits_until_it_can(
+    make_federated: MakeFederated, stranger: Stranger
+) -> None:
+    server = make_federated()
+    romeo, juliet = server.cast("romeo"), stranger.user("juliet")
+    room = romeo.creates_room(preset="public_chat")
+    seen = stranger.joins(server.server_name, room, juliet)
+    known = [event.event_id for event in seen.state.values()]
+    messages = chain(seen, 3)
+    is_away, was_asked = threading.Event(), threading.Event()
+    is_away.set()
+
+    def between(asked: Asked) -> Json:
+        was_asked.set()
+        if is_away.is_set():
+            raise NoAnswer
+        return {"events": [event.to_pdu() for event in messages[:-1]]}
+
+    stranger.answers["get_missing_events/"] = between
+    since = romeo.sync()
+    assert seen.sends(messages[-1]) == {messages[-1].event_id: {}}
+    assert was_asked.wait(30)
+    # Others do not wait for it, and it is not lost when the server stops.
+    after = seen.build(juliet, "m.room.message", {"body": "meanwhile"}, prev=known[-1:], depth=messages[0].depth)
+    seen.sends(after)
+    heard = romeo.syncs_until(since, lambda seen: after.event_id in seen.timeline(room))
+    assert heard.timeline(room).bodies == ["meanwhile"]
+    server.restart()
+    is_away.clear()
+    # The server hears from the other that it is back.
+    stranger.sends(server.server_name)
+    heard = romeo.syncs_until(heard.last, lambda seen: messages[-1].event_id in seen.timeline(room))
+    assert heard.timeline(room).bodies == ["0", "1", "2"]
 
 
 def test_what_was_taken_outlives_a_kill(make_federated: MakeFederated, stranger: Stranger) -> None:
