@@ -53,7 +53,7 @@ def make_encryption(base: Foundations, users: Accounting, remote: RemoteKeys) ->
     return Encryption(
         keys=Keys(KeyUploads(database, writer, stock), queries, claims),
         for_servers=KeysForServers(database, queries, claims, base.server_name),
-        received_messages=ReceivedMessages(database, writer, base.clock),
+        received_messages=ReceivedMessages(database, writer, base.ring, base.clock),
         cross_signing=CrossSigning(database, writer, users.credentials),
         signatures=SignatureUploads(database, writer, queries, base.server_name),
         backups=Backups(database),

@@ -35,6 +35,7 @@ from homeserver.web.errors import Forbidden
 from storage import room_log, staging
 from storage.rows import EventRow
 from storage.staging import VerdictRow
+from storage.statements import Statements
 
 MOST_EARLIEST: Final = 20
 
@@ -218,6 +219,10 @@ class Accepter:
     def _beside(self, placer: Placer, batch: Batch, room_id: str, origin: str) -> list[Also]:
         """What is written in the same transaction as the events."""
         also = write_edges(placer.given_edges.values())
+        uncommitted = placer.room.room.uncommitted
+        if any(not each.is_new and each.row.event.event_id in uncommitted for each in batch.placed):
+            # Who sends again what is still on its way to the disk has to wait for it, too.
+            also.append(_nothing)
         if batch.given:
             given = [(each.row.position, each.root, int(each.status)) for each in batch.given]
             nodes, found = dict(placer.given_nodes), list(placer.given_found)
@@ -248,3 +253,7 @@ class Accepter:
                 rule=outcome.rule,
                 reason=outcome.reason,
             )
+
+
+def _nothing(tx: Statements) -> None:
+    """Adds nothing to a transaction, which comes after those before it all the same."""

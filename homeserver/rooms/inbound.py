@@ -31,7 +31,7 @@ from homeserver.runtime.lru import Lru
 from homeserver.runtime.turns import Turns
 from homeserver.web.errors import BadJson
 from storage import staging
-from storage.database import Database
+from storage.database import Database, DatabaseUnavailable
 from storage.staging import AnswerRow
 
 MOST_PDUS: Final = 50
@@ -212,8 +212,8 @@ class InboundTransactions:
                 continue
             try:
                 await handler(origin, content)
-            except CancelledError:
-                raise
+            except (CancelledError, DatabaseUnavailable):
+                raise  # what is not on disk must be sent again
             except Exception:  # the others are none the worse for it
                 log.exception("an EDU could not be taken", origin=origin, kind=kind)
 

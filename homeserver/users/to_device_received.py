@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -10,15 +11,19 @@ import structlog
 
 from homeserver.core.canonical_json import JsonObject
 from homeserver.runtime.clock import Clock
-from homeserver.runtime.log import Writer
+from homeserver.runtime.log import Ring, Writer
+from homeserver.runtime.turns import Turns
 from homeserver.users.to_device import EVERY_DEVICE
 from storage import devices as device_table
 from storage import received_messages as received_table
-from storage.database import Cursor, Database
+from storage.database import Cursor, Database, DatabaseUnavailable
 from storage.rows import Entry, ToDeviceRow
 
 MAX_ID: Final = 200
 MAX_TYPE_BYTES: Final = 255
+
+_Key = tuple[str, str]
+"""Server and message id."""
 
 log: Final = structlog.get_logger("homeserver.users")
 
@@ -26,11 +31,15 @@ log: Final = structlog.get_logger("homeserver.users")
 class ReceivedMessages:
     """Takes m.direct_to_device. Each message id of a server counts once."""
 
-    def __init__(self, database: Database, writer: Writer, clock: Clock) -> None:
+    def __init__(self, database: Database, writer: Writer, ring: Ring, clock: Clock) -> None:
         self._database = database
         self._writer = writer
         self._clock = clock
-        self._under_way: set[tuple[str, str]] = set()
+        self._turns: Turns[_Key] = Turns()
+        self._late: dict[Entry, _Key] = {}
+        """Messages that could not be written while the other server waited, by the first entry of each."""
+        ring.subscribe(self._written)
+        writer.on_failure(self._written)
 
     async def __call__(self, origin: str, content: JsonObject) -> None:
         """Put the messages into the queues of their devices."""
@@ -47,15 +56,12 @@ class ReceivedMessages:
             log.info("messages to devices make no sense", origin=origin)
             return
         key = (origin, _short(message_id))
-        if key in self._under_way:
-            return
-        self._under_way.add(key)
-        try:
+        async with self._turns.at(key):
             await self._take(key, sender, kind, messages)
-        finally:
-            self._under_way.discard(key)
 
-    async def _take(self, key: tuple[str, str], sender: str, kind: str, messages: JsonObject) -> None:
+    async def _take(self, key: _Key, sender: str, kind: str, messages: JsonObject) -> None:
+        if self._late and key in self._late.values():
+            raise DatabaseUnavailable("the same messages are still to be written")
         # Only names that can be names of ours: a text of the database cannot hold all that JSON can.
         named = [user_id for user_id in messages if "\0" not in user_id]
         is_known, devices = await self._database.read(_look, *key, named)
@@ -69,7 +75,19 @@ class ReceivedMessages:
                 json = msgspec.json.encode({"content": content, "sender": sender, "type": kind})
                 rows.append(ToDeviceRow(user_id, device, json))
         now_ms = self._clock.now_ms()
-        await self._writer.append(rows, also=[lambda tx: received_table.note(tx, *key, now_ms)])
+        written = self._writer.append(rows, also=[lambda tx: received_table.note(tx, *key, now_ms)])
+        try:
+            await written
+        except DatabaseUnavailable:
+            # They wait in the log and may yet be written: if they come again meanwhile, they must not count twice.
+            if rows:
+                self._late[rows[0]] = key
+            raise
+
+    def _written(self, entries: Sequence[Entry]) -> None:
+        """Published, or given up: in both cases the table tells what holds."""
+        for entry in entries if self._late else ():
+            self._late.pop(entry, None)
 
 
 def _look(tx: Cursor, origin: str, message_id: str, user_ids: list[str]) -> tuple[bool, list[tuple[str, str, int]]]:
