@@ -43,6 +43,16 @@ def in_rooms_between(tx: Cursor, rooms: Sequence[int], after: int, upto: int) ->
     return _rows(tx)
 
 
+def of_server_between(tx: Cursor, server_name: str, after: int, upto: int) -> list[ReceiptRow]:
+    """What users of a server told others in (after, upto], oldest first. What was replaced later is not among it."""
+    tx.execute(
+        f"SELECT {_COLUMNS} FROM receipts WHERE position > %s AND position <= %s AND type = 'm.read'"
+        " AND right(user_id, %s) = %s ORDER BY position",
+        (after, upto, len(server_name) + 1, f":{server_name}"),
+    )
+    return _rows(tx)
+
+
 def in_room_at_or_after(tx: Cursor, room: int, event_position: int, user_id: str) -> list[ReceiptRow]:
     """The receipts of a room for events from this position on, and all of one user's own."""
     tx.execute(

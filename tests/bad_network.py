@@ -158,6 +158,7 @@ class Gate:
         """From now on this is the weather, for requests of these servers; each has its dice."""
         with self._lock:
             self._weather, self._dice = weather, dict(dice)
+            self.story.clear()
 
     def shuts_out(self, servers: Collection[str]) -> None:
         """Requests of these servers are refused from now on, and of no others."""

@@ -28,7 +28,7 @@ from homeserver.core.ids import ServerName, server_name_of
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ring import Ring
 from homeserver.runtime.tasks import Tasks
-from storage import sending
+from storage import receipts, sending
 from storage.database import Database
 from storage.rows import Entry, EventRow, OutboundMessageRow, ReceiptRow, RelayRow, Status, TypingRow
 
@@ -171,16 +171,20 @@ class Sender:
             self._position = entry.position
 
     async def _pass_on_from_tables(self, upto: int) -> None:
-        """What is no longer in the ring: events, and whose devices changed. Other EDUs of then are of little use."""
+        """What is no longer in the ring: events, receipts, and whose devices changed. Who typed then is of no use now."""
         self._servers.forget()
         after = self._position
         rows = await self._database.read(sending.sent_between, self._server_name, self._position, upto, PAGE_ENTRIES)
         reached = upto if len(rows) < PAGE_ENTRIES else rows[-1].position
         relayed = await self._database.read(sending.relayed_between, self._position, reached)
-        marked = [*((row.position, row, False) for row in rows), *((mark, row, True) for mark, row in relayed)]
-        for position, row, is_relayed in sorted(marked, key=lambda each: each[0]):
-            if is_relayed or self.is_ours(row):
-                await self._send_event(row)
+        marked: list[tuple[int, EventRow | ReceiptRow]] = [(row.position, row) for row in rows if self.is_ours(row)]
+        read = await self._database.read(receipts.of_server_between, self._server_name, after, reached)
+        marked += [*relayed, *((receipt.position, receipt) for receipt in read)]
+        for position, entry in sorted(marked, key=lambda each: each[0]):
+            if isinstance(entry, ReceiptRow):
+                await self._receipt(entry)
+            else:
+                await self._send_event(entry)
             self._position = position
         changed = await self._database.read(sending.lists_between, self._server_name, after, reached)
         came = [row.event.state_key for row in rows if row.event.membership == "join" and self.is_ours(row)]

@@ -7,8 +7,16 @@ meanwhile is known as state, or as history that was fetched, not as news. Specif
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
+from homeserver.core.ids import EventId
 from homeserver.rooms.event_cache import EventCache
 from homeserver.sync.timelines import Timeline
+from storage.rows import Status
+
+MOST_HIDDEN: Final = 200
+"""Soft-failed and rejected events through which the way is followed; behind more of them there may be a gap."""
 
 
 class TimelineGaps:
@@ -27,8 +35,21 @@ class TimelineGaps:
                 # It came by itself, such as an invite before this server was in the room.
                 return Timeline(rows[index + 1 :], True, after_gap=True)
             prev_events = row.event.prev_events
-            if prev_events and not any(places.get(each, index) < index for each in prev_events):
-                known = await self._events.by_ids(prev_events)
-                if not any(each.position > 0 and each.state_root is not None for each in known.values()):
-                    return Timeline(rows[index:], True, after_gap=True)
+            follows = any(places.get(each, index) < index for each in prev_events)
+            if prev_events and not follows and not await self._came_after_news(prev_events):
+                return Timeline(rows[index:], True, after_gap=True)
         return timeline
+
+    async def _came_after_news(self, prev_events: Sequence[EventId]) -> bool:
+        """Whether an event follows one that clients were shown, perhaps with others between that nobody is shown."""
+        waiting, met = set(prev_events), set[EventId]()
+        while waiting and len(met) < MOST_HIDDEN:
+            known = await self._events.by_ids(waiting)
+            met |= waiting
+            waiting = set()
+            for row in known.values():
+                if row.state_root is not None and row.position > 0:
+                    return True
+                if row.state_root is not None and row.status is not Status.ACCEPTED:
+                    waiting |= set(row.event.prev_events) - met
+        return False

@@ -91,6 +91,9 @@ class Follower:
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
 
+    def __repr__(self) -> str:
+        return f"{self.who} after {self.gaps} gaps"
+
     def stop(self) -> None:
         """Follow no more."""
         self._is_over.set()
@@ -309,7 +312,7 @@ class Company:
         for follower in self.followers:
             shown = self.server_of[follower.who].shown(self.room)
             assert shown - self._begun_with <= taken
-            until_same(lambda: [dict.fromkeys(each) for each in (shown, follower.timeline)], "shown all")  # noqa: B023
+            until_same(lambda: [dict.fromkeys(each) for each in (shown, follower.timeline)], f"shown {follower}")  # noqa: B023
         for follower in self.followers:
             follower.stop()
             assert follower.problem is None, follower.problem

@@ -54,6 +54,22 @@ def test_a_crash_of_the_sending_server_loses_nothing(make_federated: MakeFederat
     assert [each for each in seen.timeline(room).ids if each in said] == said
 
 
+def test_receipts_of_just_before_a_crash_are_told_after_it(make_federated: MakeFederated) -> None:
+    here, there = make_federated(), make_federated()
+    romeo, juliet = here.cast("romeo"), there.cast("juliet")
+    room = romeo.creates_room(preset="public_chat")
+    joins_through(juliet, room, here)
+    said = juliet.says(room, "read this")
+    romeo.syncs_until(romeo.sync(), lambda _: said in romeo.messages(room)[0])
+    since = juliet.sync()
+    there.stop()
+    romeo.reads(room, said)
+    here.kill()
+    there.start()
+    here.start()
+    juliet.syncs_until(since, lambda seen: any(romeo.user_id in answer.readers(room, said) for answer in seen))
+
+
 def test_who_was_put_out_while_their_server_was_away_learns_of_it(make_federated: MakeFederated) -> None:
     here, there = make_federated(), make_federated()
     romeo, juliet = here.cast("romeo"), there.cast("juliet")

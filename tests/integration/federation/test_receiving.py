@@ -166,6 +166,24 @@ def test_who_was_banned_cannot_speak_from_the_past(server: Federated, stranger: 
     assert from_before.event_id not in romeo.whole_history(room)
 
 
+def test_what_follows_only_what_nobody_is_shown_makes_no_gap(server: Federated, stranger: Stranger) -> None:
+    romeo, room, seen = visit(server, stranger)
+    juliet, tybalt = stranger.user("juliet"), stranger.user("tybalt")
+    seen = stranger.joins(server.server_name, room, tybalt)
+    romeo.asks("POST", "rooms", room, "ban", body={"user_id": tybalt})
+    since = romeo.sync()
+    before = romeo.says(room, "what news")
+    unseen = [seen.says(tybalt, "none of the ban")]
+    seen.saw(unseen[0])
+    unseen.append(seen.says(tybalt, "nor now"))
+    seen.saw(unseen[1])
+    after = seen.says(juliet, "good news")
+    assert seen.sends(*unseen, after) == {event.event_id: {} for event in (*unseen, after)}
+    answer = romeo.sync(since)
+    assert answer.timeline(room).ids == [before, after.event_id]
+    assert not answer.is_limited(room)
+
+
 def test_events_in_between_are_fetched(server: Federated, stranger: Stranger) -> None:
     romeo, room, seen = visit(server, stranger)
     juliet = stranger.user("juliet")
