@@ -171,7 +171,7 @@ class Sender:
             self._position = entry.position
 
     async def _pass_on_from_tables(self, upto: int) -> None:
-        """What is no longer in the ring: events, receipts, and whose devices changed. Who typed then is of no use now."""
+        """What is no longer in the ring: events, receipts, whose devices changed. Who typed then is of no use now."""
         self._servers.forget()
         after = self._position
         rows = await self._database.read(sending.sent_between, self._server_name, self._position, upto, PAGE_ENTRIES)

@@ -139,13 +139,6 @@ class Company:
         """Messages to devices: of whom, to whom, and how many."""
         self.read: dict[str, str] = {}
         self.room = self._makes_room(version)
-        try:
-            until(
-                lambda: all(len(who.members(self.room, membership="join")) == 6 for who in self.anchors), "all are in"
-            )
-        except BaseException:
-            self._tell()
-            raise
         self._begun_with = {event_id for server in servers for event_id in server.held(self.room)}
         """What came before some server joined, each has only as far as it wants it."""
         self.followers = [Follower(who, self.room) for who in self.anchors]
@@ -169,6 +162,10 @@ class Company:
                 who.joins(room)
             else:
                 joins_through(who, room, self.servers[0])
+            # Who comes next is told of to those servers of which theirs knows by then.
+            inside = self.people[: self.people.index(who) + 1]
+            watching = [each for each in self.anchors if each in inside]
+            until(lambda: all(_count(each, room) == len(inside) for each in watching), f"{who} is in")  # noqa: B023
         return room
 
     # What they do.
@@ -357,6 +354,10 @@ class Company:
 def described(who: Actor, room: str) -> dict[tuple[str, str], str]:
     """The state of a room as someone sees it: each part and the event that it is."""
     return {(event["type"], event["state_key"]): event["event_id"] for event in who.whole_state(room)}
+
+
+def _count(who: Actor, room: str) -> int:
+    return len(who.members(room, membership="join"))
 
 
 def until(holds: Callable[[], bool], what: str) -> None:
