@@ -138,7 +138,12 @@ class Company:
         self.sent: dict[tuple[str, str], int] = {}
         """Messages to devices: of whom, to whom, and how many."""
         self.read: dict[str, str] = {}
-        self.room = self._makes_room(version)
+        self.room = ""
+        try:
+            self.room = self._makes_room(version)
+        except BaseException:
+            self._tell()
+            raise
         self._begun_with = {event_id for server in servers for event_id in server.held(self.room)}
         """What came before some server joined, each has only as far as it wants it."""
         self.followers = [Follower(who, self.room) for who in self.anchors]
