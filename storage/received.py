@@ -45,3 +45,13 @@ def ends_between(tx: Cursor, room: int, low: int, high: int, limit: int) -> list
         (room, low, high, limit),
     )
     return [event_id for (event_id,) in tx.fetchall()]
+
+
+def first_ends(tx: Cursor, room: int, low: int, high: int, limit: int) -> list[tuple[str, int]]:
+    """Where the history ends below events at these depths, the least deep first: event ids, and these depths."""
+    tx.execute(
+        "SELECT event_id, depth FROM backward_extremities WHERE room = %s AND depth >= %s AND depth <= %s"
+        " ORDER BY depth, event_id LIMIT %s",
+        (room, low, high, limit),
+    )
+    return tx.fetchall()

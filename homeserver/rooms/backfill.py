@@ -65,6 +65,13 @@ class OlderHistory(Protocol):
         """Try to get what comes before events at these depths; whether there is more now."""
         ...
 
+    async def gap(self, room: Room, low: int, high: int) -> int | None:
+        """Depth of the first event between these depths before which history is lacking; None if there is none.
+
+        Also where nobody could tell more of it of late.
+        """
+        ...
+
     async def near(self, room: Room, ts: int, direction: Direction, known_ts: int | None) -> bool:
         """Try to get an event that is closer to a time than what we have there; whether one came."""
         ...
@@ -90,6 +97,10 @@ class NoOlderHistory:
     async def fetch(self, room: Room, low: int, high: int) -> bool:
         """Nothing."""
         return False
+
+    async def gap(self, room: Room, low: int, high: int) -> int | None:
+        """None."""
+        return None
 
     async def near(self, room: Room, ts: int, direction: Direction, known_ts: int | None) -> bool:
         """Nothing."""
@@ -126,6 +137,16 @@ class Backfill:
             for event_id in ends:
                 self._tired.put((room.number, event_id), now_s + PAUSE_S)
             return False
+
+    async def gap(self, room: Room, low: int, high: int) -> int | None:
+        """Depth of the first event between these depths before which history is lacking; None if there is none."""
+        if room.is_ours_alone(self._server_name) or not room.local_joined:
+            return None
+        now_s = self._clock.monotonic_s()
+        for event_id, depth in await self._database.read(received.first_ends, room.number, low, high, MOST_STARTS):
+            if (self._tired.get((room.number, event_id)) or 0.0) <= now_s:
+                return depth
+        return None
 
     async def near(self, room: Room, ts: int, direction: Direction, known_ts: int | None) -> bool:
         """Try to get an event that is closer to a time than what we have there; whether one came."""

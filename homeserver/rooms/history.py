@@ -176,6 +176,18 @@ class History:
             if ask.backwards and fetches < MOST_FETCHES and await self._has_older(reading, page, start):
                 fetches += 1
                 continue
+            gap = None if ask.backwards else await self._gap_in(reading, page, start)
+            if gap is not None:
+                ahead = [row for row in page.rows if row.event.depth < gap]
+                if not ahead and fetches < MOST_FETCHES:
+                    fetches += 1
+                    if await self._older.fetch(reading.room, gap, gap):
+                        continue
+                elif not ahead and isinstance(start, PageToken):
+                    # There is more in the gap, which the next request asks for.
+                    told.end = start
+                    break
+                page = Page(ahead, more=True) if ahead else page
             found = await self._filtered(user_id, room, page.rows, ask.filter)
             space = limit - len(told.rows)
             told.rows += found.rows[:space]
@@ -200,6 +212,15 @@ class History:
         else:
             return None
         return _before(last) if backwards else _after(last)
+
+    async def _gap_in(self, reading: Reading, page: Page, start: Token) -> int | None:
+        """Depth of the first event of a page, read forwards, before which our history has a gap; None: it has none.
+
+        What lies before the first event of all is no gap: nobody who reads from there wants to wait for all of it.
+        """
+        if reading.until is not None or not page.rows or not isinstance(start, PageToken) or start.depth < 0:
+            return None
+        return await self._older.gap(reading.room, start.depth + 1, page.rows[-1].event.depth)
 
     async def _has_older(self, reading: Reading, page: Page, start: Token) -> bool:
         """Whether other servers could tell more of what belongs into a page."""

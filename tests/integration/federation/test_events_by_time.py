@@ -65,6 +65,25 @@ def test_an_event_from_before_the_join_is_fetched_with_what_is_around_it(pair: P
         at(bob, room, 0, "b")
 
 
+def test_who_reads_on_from_there_meets_no_gap(pair: Pair) -> None:
+    here, there = pair
+    alice, bob = here.cast("alice"), there.cast("bob")
+    room = alice.creates_room(preset="public_chat")
+    event_id, ts = says_slowly(alice, room, 1)[0]
+    # More than is fetched at once, and for one answer.
+    said = [alice.says(room, f"{number}") for number in range(320)]
+    joins_through(bob, room, here)
+    assert at(bob, room, ts, "f")["event_id"] == event_id
+    token = bob.context(room, event_id, limit=0)["end"]
+    read: list[str] = []
+    while token is not None:
+        page, answer = bob.messages(room, backwards=False, start=token, limit=50)
+        read += page.ids
+        token = answer.get("end")
+    assert read[: len(said)] == said
+    assert bob.event(room, read[len(said)])["content"]["membership"] == "join"
+
+
 def test_whoever_may_not_see_what_was_before_is_not_shown_it_by_its_time(pair: Pair) -> None:
     here, there = pair
     alice, bob = here.cast("alice"), there.cast("bob")
