@@ -15,7 +15,8 @@ from homeserver.core.event import Event
 from homeserver.core.policy import KEY_ID
 from homeserver.core.room_rules import ROOM_RULES
 from homeserver.core.signatures import SigningKey, event_signed_bytes
-from tests.federated import TestAuthority
+from tests.cast import Actor, Device
+from tests.federated import Federated, TestAuthority
 from tests.stranger import Asked, Refuses, Stranger, Visit
 from tests.wire import Json
 
@@ -76,3 +77,26 @@ class PolicyServer:
         self.asked.append(event)
         self.thinks(event)
         return self.signature_of(event)
+
+
+def guarded(here: Federated, guard: PolicyServer, **room: Json) -> tuple[Actor, str, Visit]:
+    """A room of Alice's that uses the policy server."""
+    alice = here.cast("alice")
+    room_id = alice.creates_room(preset="public_chat", room_version="12", **room)
+    visit = guard.joins(here.server_name, room_id)
+    alice.sets_state(room_id, "m.room.policy", guard.content)
+    return alice, room_id, visit
+
+
+def pdu_of(guard: PolicyServer, server: Federated, event_id: str) -> Json:
+    """An event as a server has it."""
+    status, answer = guard.server.reads(server.server_name, "event", event_id)
+    assert status == 200, answer
+    return answer["pdus"][0]
+
+
+def arrives(who: Device, room: str, event_id: str) -> None:
+    """Wait until somebody has an event in the timeline."""
+    seen = who.sync()
+    if event_id not in seen.timeline(room):
+        who.syncs_until(seen, lambda seen: event_id in seen.timeline(room))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.federated import Federated, MakeFederated, TestAuthority
+from tests.policy_server import PolicyServer
 from tests.postgres import TestServer
 from tests.wire import Json
 
@@ -46,3 +47,11 @@ def make_federated(postgres: TestServer, authority: TestAuthority) -> Iterator[M
             return server
 
         yield make
+
+
+@pytest.fixture
+def guard(authority: TestAuthority) -> Iterator[PolicyServer]:
+    """A policy server."""
+    made = PolicyServer(authority)
+    yield made
+    made.stop()
