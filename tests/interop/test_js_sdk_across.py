@@ -1,4 +1,4 @@
-"""People with matrix-js-sdk on two servers verify each other, and each other's new keys. One may be Synapse."""
+"""People with matrix-js-sdk on two servers: they verify each other, and read what came while they were logged out."""
 
 from __future__ import annotations
 
@@ -17,6 +17,13 @@ from tests.wire import Json
 pytestmark = pytest.mark.interop
 
 BEFORE = ["they talk", "they have verified each other"]
+SLEEPING = [
+    "the server takes devices that sleep",
+    "they talk",
+    "bob sees that only a sleeping device is left",
+    "the next device reads what came to the sleeping one",
+    "another sleeping device has taken its place",
+]
 AFTER = [
     "a new device knows who is verified",
     "bob trusts the new device",
@@ -42,6 +49,17 @@ def test_users_verify_each_other_and_nobody_else_learns_of_it(ends: Sequence[Hom
         script.stdin.write("go on\n")
         script.stdin.flush()
         assert _steps(script, len(AFTER)) == AFTER
+        assert script.wait(30) == 0
+
+
+def test_what_is_said_while_somebody_is_logged_out_is_read_with_the_next_device(
+    twins: Sequence[Homeserver], scripts: Path
+) -> None:
+    here, there = twins
+    alice, bob = Cast(here)("alice"), Cast(there)("bob")
+    arguments = [here.url, alice.user_id, there.url, bob.user_id, PASSWORD]
+    with _running(["node", "dehydration.mjs", *arguments], scripts) as script:
+        assert _steps(script, len(SLEEPING)) == SLEEPING
         assert script.wait(30) == 0
 
 

@@ -98,6 +98,7 @@ export async function together(one, other) {
     );
     await other.joinRoom(room);
     await within("the join", joined);
+    await until("the state of the room", () => other.getCrypto().isEncryptionEnabledInRoom(room));
     return room;
 }
 
