@@ -16,6 +16,7 @@ from storage import one_time_keys as one_time_key_table
 from storage.database import Cursor, Database
 from storage.rows import Entry, KeyCountsRow
 
+USUAL: Final = "signed_curve25519"
 MOST_DEVICES: Final = 100_000
 
 
@@ -44,8 +45,10 @@ class KeyCounts:
 
 
 def _read(tx: Cursor, device: int) -> dict[int, bytes]:
+    # Zero may be left out, but there are clients that then go on with the count of before, and upload no more.
+    counts = {USUAL: 0, **one_time_key_table.counts(tx, device)}
     encoded = b'"device_one_time_keys_count":%s,"device_unused_fallback_key_types":%s' % (
-        msgspec.json.encode(one_time_key_table.counts(tx, device)),
+        msgspec.json.encode(counts),
         msgspec.json.encode(one_time_key_table.unused_fallback_algorithms(tx, device)),
     )
     return {device: encoded}

@@ -171,7 +171,7 @@ def test_no_key_is_given_out_again_after_a_crash(make_server: MakeServer) -> Non
 def test_every_answer_of_sync_tells_how_many_keys_are_left(cast: Cast) -> None:
     romeo, juliet = cast("romeo"), cast("juliet")
     start = romeo.sync()
-    assert start.answer["device_one_time_keys_count"] == {}
+    assert start.answer["device_one_time_keys_count"] == {ALGORITHM: 0}
     assert start.answer["device_unused_fallback_key_types"] == []
     keys = Keys(romeo).publishes(2)
     assert romeo.sync().answer["device_one_time_keys_count"] == {ALGORITHM: 2}
@@ -179,7 +179,11 @@ def test_every_answer_of_sync_tells_how_many_keys_are_left(cast: Cast) -> None:
     later = romeo.sync(romeo.sync())
     assert later.answer["device_one_time_keys_count"] == {ALGORITHM: 1}
     keys.uploads(one_time_keys=keys.one_time_keys(1), fallback_keys=keys.fallback_key())
-    assert romeo.sync(later).answer["device_one_time_keys_count"] == {ALGORITHM: 2}
+    later = romeo.sync(later)
+    assert later.answer["device_one_time_keys_count"] == {ALGORITHM: 2}
+    # Clients that are told nothing go on with the last count that they know.
+    assert len({claimed_name(juliet, romeo) for _ in range(2)}) == 2
+    assert romeo.sync(later).answer["device_one_time_keys_count"] == {ALGORITHM: 0}
 
 
 def test_a_client_that_waits_hears_at_once_that_its_fallback_key_was_used(cast: Cast) -> None:
