@@ -19,10 +19,12 @@ from homeserver.core.device_keys import (
     verify_user_key,
 )
 from homeserver.encryption.refusals import refusing_bad_keys
+from homeserver.runtime.clock import Clock
 from homeserver.runtime.log import Writer
+from homeserver.runtime.lru import Lru
 from homeserver.users.credentials import Credentials
 from homeserver.web.access import Requester
-from homeserver.web.errors import Forbidden, MissingParam
+from homeserver.web.errors import Forbidden, MissingParam, NotFound
 from storage import cross_signing as cross_signing_table
 from storage import devices as device_table
 from storage.cross_signing import CrossSigningKey
@@ -31,15 +33,20 @@ from storage.rows import DeviceListRow
 from storage.statements import Statements
 
 ORDER: Final = (MASTER, SELF_SIGNING, USER_SIGNING)
+ALLOWED_MS: Final = 10 * 60_000
+MOST_ALLOWED: Final = 10_000
 
 
 class CrossSigning:
     """Takes the cross-signing keys of users."""
 
-    def __init__(self, database: Database, writer: Writer, credentials: Credentials) -> None:
+    def __init__(self, database: Database, writer: Writer, credentials: Credentials, clock: Clock) -> None:
         self._database = database
         self._writer = writer
         self._credentials = credentials
+        self._clock = clock
+        self._allowed: Lru[str, int] = Lru(MOST_ALLOWED)
+        """User → until when other keys need no confirmation. In memory: it is for some minutes."""
 
     async def upload(self, who: Requester, keys: Mapping[str, JsonObject | None], auth: JsonValue) -> None:
         """Keep keys by their usage, once the user has confirmed that they replace others."""
@@ -53,7 +60,7 @@ class CrossSigning:
             return
         session = None
         # The first keys need no password; neither does a repeat, whose answer the client may not have got.
-        if MASTER in known and replaces:
+        if MASTER in known and replaces and self._clock.now_ms() >= (self._allowed.get(user_id) or 0):
             session = await self._credentials.confirm(who, auth, "upload cross-signing keys")
         void = _void(known, given)
 
@@ -64,6 +71,18 @@ class CrossSigning:
 
         await self._writer.append([DeviceListRow(user_id)], also=[change])
         self._credentials.done(session)
+        self._allowed.discard(user_id)
+
+    async def allow_replacement(self, user_id: str) -> int:
+        """Let a user take other keys once without confirmation, for some minutes; until when.
+
+        For those who cannot confirm it, as the admin knows. Raises NotFound for who has no keys: the first need none.
+        """
+        if not await self.has_keys(user_id):
+            raise NotFound("There is no such user, or they have no cross-signing keys.")
+        until_ms = self._clock.now_ms() + ALLOWED_MS
+        self._allowed.put(user_id, until_ms)
+        return until_ms
 
     async def has_keys(self, user_id: str) -> bool:
         """Whether a user has set cross-signing up."""

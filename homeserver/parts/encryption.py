@@ -54,7 +54,7 @@ def make_encryption(base: Foundations, users: Accounting, remote: RemoteKeys) ->
         keys=Keys(KeyUploads(database, writer, stock), queries, claims),
         for_servers=KeysForServers(database, queries, claims, base.server_name),
         received_messages=ReceivedMessages(database, writer, base.ring, base.clock),
-        cross_signing=CrossSigning(database, writer, users.credentials),
+        cross_signing=CrossSigning(database, writer, users.credentials, base.clock),
         signatures=SignatureUploads(database, writer, queries, base.server_name),
         backups=Backups(database),
         dehydrated=DehydratedDevices(database, writer, base.ring, base.clock),

@@ -57,6 +57,20 @@ def test_other_keys_need_the_password_the_first_and_the_same_do_not(cast: Cast) 
     assert found["self_signing_keys"] == found["user_signing_keys"] == {}
 
 
+def test_an_admin_can_spare_a_user_the_password_once(cast: Cast) -> None:
+    nurse, juliet, romeo = cast("nurse", admin=True), cast("juliet"), cast("romeo")
+    path = f"/_synapse/admin/v1/users/{juliet.user_id}/_allow_cross_signing_replacement_without_uia"
+    assert nurse.call("POST", path, {}).errcode == "M_NOT_FOUND"
+    uploads_identity(juliet, Identity(juliet.user_id).keys())
+    assert romeo.call("POST", path, {}).errcode == "M_FORBIDDEN"
+    assert juliet.call("POST", path, {}).errcode == "M_FORBIDDEN"
+    assert nurse.call("POST", path, {}).json["updatable_without_uia_before_ms"] > 0
+    second = Identity(juliet.user_id).keys()
+    uploads_identity(juliet, second)
+    assert queries(romeo, juliet)["master_keys"] == {juliet.user_id: second["master_key"]}
+    uploads_identity(juliet, Identity(juliet.user_id).keys(), confirming=True)
+
+
 def test_a_self_signing_key_that_is_added_later_needs_the_password(cast: Cast) -> None:
     juliet = cast("juliet")
     identity = Identity(juliet.user_id)
