@@ -229,6 +229,8 @@ def test_signatures_that_do_not_hold_are_named_and_the_others_kept(cast: Cast) -
     for bad in (
         wrong,
         {**good, "algorithms": []},
+        {**good, "more": 0.5},
+        {**good, "more": 2**60},
         {k: v for k, v in good.items() if k != "signatures"},
         signed(keys.device_keys(), romeo.user_id, "ed25519:OTHER", stranger.master),
         {**good, "signatures": {romeo.user_id: {f"ed25519:{identity.self_signing.verify_key_base64}": "bm8"}}},

@@ -10,8 +10,8 @@ import pytest
 
 from tests.cast import Actor
 from tests.federated import Federated, MakeFederated, TestAuthority
-from tests.key_ring import Identity, Keys, uploads_identity
-from tests.stranger import Asked, Stranger, now_ms
+from tests.key_ring import Identity, Keys, changed, queries, uploads_identity
+from tests.stranger import PREFIX, Asked, Stranger, now_ms
 from tests.wire import Json
 
 PATIENCE_S = 20.0
@@ -164,3 +164,27 @@ def test_changes_are_told_though_the_server_is_killed_before_they_are_sent(
     server.start()
     for who in (romeo, juliet):
         assert told.until(who, 1)[0]["content"]["device_id"] == who.device_id
+
+
+def test_nothing_is_fetched_for_those_with_whom_nobody_shares_a_room(
+    pair: tuple[Federated, Federated], stranger: Stranger
+) -> None:
+    server, _ = pair
+    romeo = server.cast("romeo")
+    room = romeo.creates_room(preset="public_chat")
+    near, far = stranger.user("benvolio"), stranger.user("tybalt")
+    stranger.joins(server.server_name, room, near)
+    stranger.answers["user/devices/"] = lambda asked: {"user_id": asked.last, "stream_id": 7, "devices": []}
+    for user in (near, far):
+        assert queries(romeo, user)["device_keys"].get(user) == ({} if user == near else None)
+    since = romeo.sync()
+    # Each builds upon what is not known here.
+    updates = [
+        {"user_id": user, "device_id": "PHONE", "stream_id": 9, "prev_id": [8], "keys": None} for user in (far, near)
+    ]
+    stranger.sends(server.server_name, edus=[{"edu_type": LISTS[0], "content": update} for update in updates])
+    heard = romeo.syncs_until(since, lambda seen: near in changed(seen.last.answer))
+    assert not any(far in changed(answer.answer) for answer in heard)
+    fetched = [each.last for each in stranger.asked if each.path.startswith(f"{PREFIX}user/devices/")]
+    assert fetched.count(near) >= 2
+    assert far not in fetched
