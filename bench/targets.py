@@ -43,6 +43,11 @@ TARGETS = (
     # Twenty times the 15 a second that Synapse was measured at.
     Target("federation, burst", "messages a second, until the other server has told them", at_least=300),
     Target("federation, join of 500 members and 3000 events", "CPU on both servers", share=1 / 8),
+    Target("keys, upload 50 and a device", "CPU per upload", share=1 / 15),
+    Target("keys, look up 200 users", "CPU per query", share=1 / 15),
+    Target("keys, claim from 200 devices", "CPU per claim", share=1 / 15),
+    Target("keys, message to 200 devices", "CPU per request", share=1 / 15),
+    Target("keys, all uploads and one of the others each", "CPU", share=1 / 15),
     Target("disk", "bytes per message", at_most=1500),
     Target("disk", "bytes per state event in a large room", share=1 / 50),
     Target("crash", "acknowledged events lost", at_most=0),

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+import msgspec
+
 MAX_PREPARED: Final = 300
 NOT_IN_TEXT: Final = "\0"
 """PostgreSQL's text holds every character but this one."""
@@ -110,7 +112,8 @@ def _quoted(text: str) -> str:
 
 def _array(values: Sequence[object]) -> str:
     if set(map(type, values)) == {int}:
-        return "'{" + ",".join(map(str, values)) + "}'"
+        # As in JSON, but for the outer brackets.
+        return "'{" + msgspec.json.encode(values)[1:-1].decode() + "}'"
     elements = [(_ELEMENTS.get(type(each)) or _of_base(_ELEMENTS, each))(each) for each in values]
     return _quoted("{" + ",".join(elements) + "}")
 

@@ -34,7 +34,8 @@ async def run(stage: Stage) -> list[Figure]:
 
     meter = stage.server.meter()
     await spread(owners, stage.server.address, AT_ONCE, _upload)
-    figures += costs("keys, upload 50 and a device", meter.read(), len(owners), "upload")
+    uploads = meter.read()
+    figures += costs("keys, upload 50 and a device", uploads, len(owners), "upload")
 
     client = Client(stage.server.address, users[0].token)
     try:
@@ -43,23 +44,28 @@ async def run(stage: Stage) -> list[Figure]:
             wanted: JsonObject = {owner.user.user_id: [] for owner in owners}
             found = await client.json("POST", path_of("keys", "query"), {"device_keys": wanted})
             _expect(len(_object(found["device_keys"])), len(owners), "users looked up")
-        figures += costs("keys, look up 200 users", meter.read(), ROUNDS, "query")
+        queries = meter.read()
+        figures += costs("keys, look up 200 users", queries, ROUNDS, "query")
 
         meter = stage.server.meter()
         for _ in range(ROUNDS):
             claims: JsonObject = {owner.user.user_id: {owner.device_id: ALGORITHM} for owner in owners}
             claimed = await client.json("POST", path_of("keys", "claim"), {"one_time_keys": claims})
             _expect(len(_object(claimed["one_time_keys"])), len(owners), "keys claimed")
-        figures += costs("keys, claim from 200 devices", meter.read(), ROUNDS, "claim")
+        claimings = meter.read()
+        figures += costs("keys, claim from 200 devices", claimings, ROUNDS, "claim")
 
         meter = stage.server.meter()
         for number in range(ROUNDS):
             messages: JsonObject = {owner.user.user_id: {owner.device_id: {"n": number}} for owner in owners}
             path = path_of("sendToDevice", "m.test", f"bench{number}")
             await client.json("PUT", path, {"messages": messages})
-        figures += costs("keys, message to 200 devices", meter.read(), ROUNDS, "request")
+        sendings = meter.read()
+        figures += costs("keys, message to 200 devices", sendings, ROUNDS, "request")
     finally:
         client.close()
+    once_s = (queries.cpu_s + claimings.cpu_s + sendings.cpu_s) / ROUNDS
+    figures.append(Figure("keys, all uploads and one of the others each", "CPU", uploads.cpu_s + once_s, "s"))
     return figures
 
 

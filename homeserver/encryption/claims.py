@@ -79,15 +79,15 @@ class KeyClaims:
         users: dict[int, str] = {}
         given: list[Given] = []
         rest: list[tuple[int, Claim]] = []
-        for name, device in numbers.items():
-            user_id, device_id = name
+        for (user_id, device_id), device in numbers.items():
             algorithm = wanted[user_id][device_id]
             taken = held[device].take(algorithm)
             if taken is None:
                 rest.append((device, Claim(user_id, device_id, algorithm)))
                 continue
-            found.setdefault(user_id, {})[device_id] = {taken.name: taken.json}
-            given.append((device, taken.number, taken.given))
+            name, json, number, count = taken
+            found.setdefault(user_id, {})[device_id] = {name: json}
+            given.append((device, number, count))
             users[device] = user_id
         if given:
             await self._stock.give(users, given, held)
