@@ -49,3 +49,14 @@ def of_users(tx: Cursor, user_ids: Sequence[str]) -> list[DeviceWithKeys]:
         (list(user_ids),),
     )
     return [DeviceWithKeys(user_id, device_id, name, bytes(json)) for user_id, device_id, name, json in tx.fetchall()]
+
+
+def beside_users(tx: Cursor, user_ids: Sequence[str]) -> list[tuple[str, str | None, str | None, str | None]]:
+    """User, device, its name and its keys: for each user that there is, one without a device where none has keys."""
+    tx.execute(
+        "SELECT users.user_id, found.device_id, found.display_name, convert_from(found.json, 'UTF8') FROM users"
+        " LEFT JOIN LATERAL (SELECT device, device_id, display_name, json FROM devices JOIN device_keys USING (device)"
+        " WHERE devices.user_id = users.user_id) AS found ON true WHERE users.user_id = ANY(%s) ORDER BY found.device",
+        (list(user_ids),),
+    )
+    return tx.fetchall()

@@ -76,10 +76,11 @@ def read_local_keys(tx: Cursor, wanted: Mapping[str, Sequence[str]], reader: str
 def read_published(tx: Cursor, user_ids: Sequence[str]) -> dict[str, PublishedKeys]:
     """The keys of those users that there are."""
     signatures = read_signatures(tx, user_ids, None)
-    devices: dict[str, dict[str, msgspec.Raw]] = {user_id: {} for user_id in account_table.existing(tx, user_ids)}
-    for device in device_key_table.of_users(tx, user_ids):
-        more = signatures.get((device.user_id, device.device_id))
-        devices[device.user_id][device.device_id] = _encoded(device.json, more, device.display_name)
+    devices: dict[str, dict[str, msgspec.Raw]] = {}
+    for user_id, device_id, name, json in device_key_table.beside_users(tx, user_ids):
+        theirs = devices.setdefault(user_id, {})
+        if device_id is not None and json is not None:
+            theirs[device_id] = _encoded(json.encode(), signatures.get((user_id, device_id)), name)
     user_keys: dict[tuple[str, str], msgspec.Raw] = {}
     for key in cross_signing_table.keys_of(tx, user_ids):
         user_keys[key.user_id, key.usage] = _encoded(key.json, signatures.get((key.user_id, key.public_key)), None)
