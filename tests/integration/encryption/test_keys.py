@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
+from threading import Event
 
 import pytest
 
 from homeserver.core.signatures import SigningKey
-from tests.cast import Cast, logged_in, refused
+from tests.cast import Cast, Refused, logged_in, refused
 from tests.key_ring import ALGORITHM, Identity, Keys, claimed_name, claims, queries, signed, uploads_identity
 from tests.servers import MakeServer
 from tests.wire import Json, client_path
@@ -166,6 +168,46 @@ def test_no_key_is_given_out_again_after_a_crash(make_server: MakeServer) -> Non
     assert len(before | set(after)) == 10
     assert claimed_name(juliet, romeo) is None
     assert keys.uploads() == {}
+
+
+def test_no_key_is_given_out_twice_though_the_server_is_killed_while_many_claim(make_server: MakeServer) -> None:
+    server = make_server(rate_limits={"enabled": False})
+    romeo, juliet = Cast(server)("romeo"), Cast(server)("juliet")
+    keys = Keys(romeo).publishes()
+    uploaded: list[str] = []
+    for _ in range(8):
+        batch = keys.one_time_keys(50)
+        keys.uploads(one_time_keys=batch)
+        uploaded += batch
+    claimers, enough = 8, Event()
+    given: list[str] = []
+
+    def claims_until_nobody_answers() -> None:
+        while True:
+            try:
+                name = claimed_name(juliet, romeo)
+            except (OSError, HTTPException, Refused):
+                return
+            assert name is not None, "the server was to be killed before all keys are gone"
+            given.append(name)
+            if len(given) >= 60:
+                enough.set()
+
+    with ThreadPoolExecutor(claimers) as pool:
+        claiming = [pool.submit(claims_until_nobody_answers) for _ in range(claimers)]
+        assert enough.wait(60)
+        server.kill()
+        for each in claiming:
+            each.result(timeout=60)
+    server.start()
+    rest: list[str] = []
+    while (name := claimed_name(juliet, romeo)) is not None:
+        rest.append(name)
+    assert len(set(given + rest)) == len(given + rest)
+    # Those that were left are the last ones that were uploaded; no more are lost than answers were on their way.
+    assert rest == uploaded[len(uploaded) - len(rest) :]
+    assert set(given + rest) <= set(uploaded)
+    assert len(uploaded) - len(given + rest) <= claimers
 
 
 def test_every_answer_of_sync_tells_how_many_keys_are_left(cast: Cast) -> None:
