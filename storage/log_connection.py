@@ -27,6 +27,9 @@ CONNECT_TIMEOUT_S: Final = 5.0
 TICK_S: Final = 0.005
 """While connecting, libpq may go through several sockets; asking it now and then is simpler than following them."""
 
+SURELY_SENT_CHARACTERS: Final = 16_000
+"""The socket is empty when a text is sent, and takes many times as much at once."""
+
 SESSION: Final = (
     # The plans of the few statements are made once; all go by keys, whatever the statistics of a young table say.
     "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off;"
@@ -68,7 +71,9 @@ class LogConnection:
         except psycopg2.Error as error:
             self._end(error)
         else:
-            self._poll()
+            # A short text is in the socket's buffer now, and the reactor will see the answer: nothing to poll for yet.
+            if len(text) > SURELY_SENT_CHARACTERS:
+                self._poll()
         self._is_sending = False
         return waiting
 
