@@ -21,7 +21,7 @@ from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.gaps import Filling, GapFiller, PeerFailed, Peers
 from homeserver.rooms.heads import Heads
 from homeserver.rooms.incoming import RoomOfEvents, Verifier
-from homeserver.rooms.outcomes import Batch, Fate, Outcome, Outcomes, outcome_of, place_events, place_filling
+from homeserver.rooms.outcomes import Batch, Fate, Outcome, Outcomes, place_events, place_filling
 from homeserver.rooms.placed import take_edges, write_edges
 from homeserver.rooms.placing import Placer
 from homeserver.rooms.plan import Plan
@@ -212,8 +212,7 @@ class Accepter:
             given.row.state_root, given.row.status = given.root, given.status
         take_edges(placers[0].given_edges.values())
         self._state.committed(placers[0].given_nodes)
-        refused = [(each.row.event.event_id, outcome_of(each)) for each in batch.placed if each.is_new]
-        self._tell(room_id, origin, [each for each in refused if each[1].fate is not Fate.ACCEPTED])
+        self._tell(room_id, origin, batch.not_accepted())
         return batch
 
     def _beside(self, placer: Placer, batch: Batch, room_id: str, origin: str) -> list[Also]:
@@ -228,8 +227,7 @@ class Accepter:
             nodes, found = dict(placer.given_nodes), list(placer.given_found)
             room = placer.room.room.number
             also.append(partial(room_log.give_states, room=room, given=given, nodes=nodes, found=found))
-        judged = [(each.row.event.event_id, outcome_of(each)) for each in batch.placed if each.is_new]
-        verdicts = self._verdict_rows(room_id, origin, judged)
+        verdicts = self._verdict_rows(room_id, origin, batch.not_accepted())
         if verdicts:
             also.append(partial(staging.write_verdicts, verdicts=verdicts))
         return also

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import replace
 from typing import Final, cast
 
+import msgspec
 from twisted.internet import protocol
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IProducer
@@ -337,7 +337,7 @@ class Channel(protocol.Protocol):
         chunked = answer.length is None and head is not None and not head.is_1_0
         if answer.length is None and not chunked and head is not None:
             # Only the end of the connection can tell such a client where the body ends.
-            self._head = replace(head, keep_alive=False)
+            self._head = msgspec.structs.replace(head, keep_alive=False)
         await self._sender.stream(answer, request, chunked, self._closes_after(), self._expects_answer)
 
     def _failed(self, failure: Failure, request: RequestInfo) -> None:

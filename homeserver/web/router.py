@@ -7,8 +7,9 @@ literal segment wins over a parameter.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
+
+import msgspec
 
 from homeserver.web.decode import decode_segment
 from homeserver.web.endpoint import Declaration
@@ -35,8 +36,7 @@ class Routed(Protocol):
 RoutedT = TypeVar("RoutedT", bound=Routed)
 
 
-@dataclass(frozen=True, slots=True)
-class Match(Generic[RoutedT]):
+class Match(msgspec.Struct, Generic[RoutedT], frozen=True):
     """An endpoint and the decoded parameters of its path."""
 
     endpoint: RoutedT
