@@ -30,7 +30,7 @@ def by_ids(tx: Cursor, event_ids: Sequence[str]) -> list[EventRow]:
 
 
 def json_of(tx: Cursor, positions: Sequence[int]) -> bytes:
-    """The JSON of those of the events that there are, in no order, with commas between them."""
+    """The JSON of those of the events that there are, in the order of the positions, with commas between them."""
     # One text is read at half the cost of a row an event, and bytea takes two characters a byte on its way.
     return _joined(tx, "convert_from(json, 'UTF8')", positions)
 
@@ -42,7 +42,9 @@ def json_of_ids(tx: Cursor, positions: Sequence[int]) -> bytes:
 
 def _joined(tx: Cursor, value: str, positions: Sequence[int]) -> bytes:
     tx.execute(
-        f"SELECT coalesce(string_agg({value}, ','), '') FROM events WHERE position = ANY(%s)", (list(positions),)
+        f"SELECT coalesce(string_agg({value}, ',' ORDER BY number), '')"
+        " FROM unnest(%s::bigint[]) WITH ORDINALITY AS wanted (position, number) JOIN events USING (position)",
+        (list(positions),),
     )
     row = tx.fetchone()
     assert row is not None, "an aggregate has a row"

@@ -89,7 +89,7 @@ class FederationReads:
         row = await self._row_of(await self.room_for(server, room_id), event_id)
         if row.state_root is None:
             raise NotFound(f"The state at {event_id} is not known here.")
-        state = [position for _, position in await self._state.items(row.room, row.state_root)]
+        state = sorted((position for _, position in await self._state.items(row.room, row.state_root)), key=abs)
         return StatePositions(state, await self._database.read(auth_edges.chain_of, state))
 
     async def auth_of(self, server: str, room_id: str, event_id: EventId) -> list[int]:

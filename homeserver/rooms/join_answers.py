@@ -82,4 +82,5 @@ def _parts(tx: Cursor, join: EventRow, state: list[int], members_omitted: bool) 
         shown = set(state)
         chain = [position for position in chain if position not in shown]
     servers = [server for server, _ in membership_table.servers_in(tx, join.room)]
-    return _Parts(state, chain, servers)
+    # The event that made the room comes early, even where no other names it: who takes the answer waits for that.
+    return _Parts(sorted(state, key=abs), chain, servers)
