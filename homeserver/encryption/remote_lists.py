@@ -72,6 +72,8 @@ class RemoteLists:
         """Server → when it was heard from after it had failed: pauses from before that are over."""
         self._heard: dict[str, int] = {}
         """Newest stream_id that came while the list of a user was being read."""
+        self._keys_heard: set[str] = set()
+        """Users of whose keys there was news while their list was being read."""
         self._turns: Turns[str] = Turns()
         self._server_name = server_name
         ring.subscribe(self._published, EventRow)
@@ -192,11 +194,22 @@ class RemoteLists:
             return
         if not await self._is_near(user_id):
             return
+        if user_id in self._reading:
+            # The answer may have been written down before this.
+            self._keys_heard.add(user_id)
         held = await self._database.read(cross_signing_table.keys_of, [user_id])
-        known = {key.usage: key.json for key in held}
-        keys = [key for key in _user_keys(user_id, content) if known.get(key.usage) != key.json]
-        if keys:
-            await self._writer.append([DeviceListRow(user_id)], also=[lambda tx: _put_user_keys(tx, keys)])
+        known = {key.usage: key for key in held}
+        given = {key.usage: key for key in _user_keys(user_id, content)}
+        new = [key for usage, key in given.items() if usage not in known or known[usage].json != key.json]
+        # Another master key makes void what the one before had signed, unless it comes with it.
+        is_other = any(
+            key.usage == MASTER and MASTER in known and known[MASTER].public_key != key.public_key for key in new
+        )
+        void = [usage for usage in known if usage not in given] if is_other else []
+        if new:
+            await self._writer.append(
+                [DeviceListRow(user_id)], also=[lambda tx: _put_user_keys(tx, user_id, new, void)]
+            )
 
     # Who is followed
 
@@ -266,11 +279,12 @@ class RemoteLists:
         failed: RemoteKeysFailed | None = None
         try:
             for _ in range(MOST_READS):
+                self._keys_heard.discard(user_id)
                 answer = await self._remote.devices(user_id)
                 heard = self._heard.pop(user_id, 0)
                 async with self._turns.at(user_id):
                     is_current = await self._keep(user_id, answer, heard)
-                if is_current:
+                if is_current and user_id not in self._keys_heard:
                     break
             self._paused.discard(user_id)
         except RemoteKeysFailed as error:
@@ -281,6 +295,7 @@ class RemoteLists:
         finally:
             del self._reading[user_id]
             self._heard.pop(user_id, None)
+            self._keys_heard.discard(user_id)
             for turn in waiting:
                 if failed is None:
                     turn.callback(None)
@@ -299,10 +314,11 @@ class RemoteLists:
                 name = device.get("device_display_name")
                 kept[device_id] = _device_json(user_id, device_id, device.get("keys"), name)
         keys = _user_keys(user_id, answer)
+        void = {MASTER, SELF_SIGNING} - {key.usage for key in keys}
 
         def change(tx: Statements) -> None:
             remote_table.replace(tx, user_id, stream_id, kept, is_stale=heard > stream_id)
-            _put_user_keys(tx, keys)
+            _put_user_keys(tx, user_id, keys, void)
 
         # Who asks for a list for the first time has the answer; one that is read anew is news to those who have it.
         known = await self._database.read(remote_table.lists_of, [user_id])
@@ -360,7 +376,9 @@ def _user_keys(user_id: str, content: JsonObject) -> list[CrossSigningKey]:
     return found
 
 
-def _put_user_keys(tx: Statements, keys: Sequence[CrossSigningKey]) -> None:
+def _put_user_keys(tx: Statements, user_id: str, keys: Sequence[CrossSigningKey], void: Collection[str]) -> None:
+    if void:
+        cross_signing_table.delete_keys(tx, user_id, sorted(void))
     for key in keys:
         cross_signing_table.put_key(tx, key)
 

@@ -114,7 +114,8 @@ def _verify(tx: Cursor, user_id: str, uploaded: Uploaded, masters: JsonObject) -
         for key in cross_signing_table.keys_of(tx, others)
         if key.usage == MASTER
     }
-    known_masters = {**masters, **known_masters}
+    # What another server has answered just now goes before what is left of it here.
+    known_masters = {**known_masters, **masters}
     for target, keys in uploaded.items():
         for key_id, value in keys.items():
             try:

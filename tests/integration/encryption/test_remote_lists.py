@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -35,6 +36,8 @@ class Mantua:
         self.asked = 0
         self.queried = 0
         self.identity = Identity(BENVOLIO)
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
+        """Happens once between the making of an answer and its arrival."""
 
     def update(self, device_id: str, keys: JsonObject | None) -> JsonObject:
         """Change a device, or delete it; the content of the EDU."""
@@ -59,12 +62,16 @@ class Mantua:
             {"device_id": device_id, "keys": keys, "device_display_name": "phone"}
             for device_id, keys in self.devices.items()
         ]
-        return {
+        answer: JsonObject = {
             "user_id": BENVOLIO,
             "stream_id": self.stream_id,
             "devices": devices,
             "master_key": self.identity.master_key(),
         }
+        happens, self.meanwhile = self.meanwhile, None
+        if happens is not None:
+            await happens()
+        return answer
 
 
 class Road:
@@ -227,6 +234,24 @@ def test_a_server_that_is_back_is_asked_at_once_and_left_alone_again_if_it_fails
         verona.lists.is_back(MANTUA)
         await verona.idle()
         assert await verona.kept() == ["LOST", "ONE", "TWO"]
+
+    at_house(fresh_database(), story)
+
+
+def test_keys_that_change_while_a_list_is_read_are_not_lost(fresh_database: FreshDatabase) -> None:
+    async def story(house: House) -> None:
+        mantua = Mantua()
+        verona = Verona(house, mantua)
+        await verona.meets()
+
+        async def changes_keys() -> None:
+            mantua.identity = Identity(BENVOLIO)
+            content: JsonObject = {"user_id": BENVOLIO, f"{MASTER}_key": mantua.identity.master_key()}
+            await verona.lists.user_keys_changed(MANTUA, content)
+
+        mantua.meanwhile = changes_keys
+        answer: Any = await verona.queries.query(ROMEO, {BENVOLIO: ()}, 1000)
+        assert answer["master_keys"] == {BENVOLIO: mantua.identity.master_key()}
 
     at_house(fresh_database(), story)
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.cast import Device, logged_in
 from tests.federated import Federated, MakeFederated, joins_through
-from tests.key_ring import ALGORITHM, Identity, Keys, changed, claims, queries, uploads_identity
+from tests.key_ring import ALGORITHM, Identity, Keys, changed, claims, left, queries, uploads_identity
 from tests.sync_answer import Seen
 from tests.wire import Json
 
@@ -68,6 +68,51 @@ def test_a_user_of_another_server_can_be_verified_and_only_the_signer_sees_it(pa
     assert romeo.asks("POST", "keys", "signatures", "upload", body=body)["failures"] == {}
     assert shown(romeo, juliet)[1] == verified
     assert shown(juliet, juliet)[1] == hers.master_key()
+
+
+def test_a_key_that_its_user_has_no_more_is_forgotten_on_the_other_server(pair: Pair) -> None:
+    here, there = pair
+    romeo, juliet = here.cast("romeo"), there.cast("juliet")
+    room = romeo.creates_room(preset="public_chat")
+    since = romeo.sync()
+    joins_through(juliet, room, here)
+    at = hears(romeo, since, juliet).last
+    for _ in range(2):
+        identity = Identity(juliet.user_id)
+        uploads_identity(juliet, identity.keys(), confirming=bool(queries(juliet, juliet)["master_keys"]))
+        at = hears(romeo, at, juliet).last
+        assert shown(romeo, juliet)[1:] == [identity.master_key(), identity.keys()["self_signing_key"]]
+        # Another master key makes void what the one before has signed.
+        alone = Identity(juliet.user_id).master_key()
+        uploads_identity(juliet, {"master_key": alone}, confirming=True)
+        at = hears(romeo, at, juliet).last
+        assert shown(romeo, juliet)[1:] == [alone, None]
+    # The same where the list is read anew.
+    juliet.leaves(room)
+    romeo.syncs_until(at, lambda seen: juliet.user_id in left(seen.last.answer))
+    uploads_identity(juliet, Identity(juliet.user_id).keys(), confirming=True)
+    uploads_identity(juliet, {"master_key": alone}, confirming=True)
+    joins_through(juliet, room, here)
+    assert shown(romeo, juliet)[1:] == [alone, None]
+
+
+def test_who_shares_no_room_any_more_is_verified_by_the_keys_that_they_have_now(pair: Pair) -> None:
+    here, there = pair
+    romeo, juliet = here.cast("romeo"), there.cast("juliet")
+    room = romeo.creates_room(preset="public_chat")
+    his, before, now = Identity(romeo.user_id), Identity(juliet.user_id), Identity(juliet.user_id)
+    uploads_identity(romeo, his.keys())
+    uploads_identity(juliet, before.keys())
+    since = romeo.sync()
+    joins_through(juliet, room, here)
+    at = hears(romeo, since, juliet).last
+    assert shown(romeo, juliet)[1] == before.master_key()
+    juliet.leaves(room)
+    romeo.syncs_until(at, lambda seen: juliet.user_id in left(seen.last.answer))
+    uploads_identity(juliet, now.keys(), confirming=True)
+    body = {juliet.user_id: {now.master.verify_key_base64: his.signs_user(now.master_key())}}
+    assert romeo.asks("POST", "keys", "signatures", "upload", body=body)["failures"] == {}
+    assert shown(romeo, juliet)[1] == his.signs_user(now.master_key())
 
 
 @pytest.mark.parametrize("seed", range(1))
