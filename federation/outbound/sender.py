@@ -88,6 +88,8 @@ class Sender:
         self._taken: dict[str, int] = {}
         """Server → position up to which it has taken messages to devices, which are still in the table."""
         self._position = 0
+        self._handed_out = 0
+        """Up to here events wait in lines, or for servers to be brought up to date."""
         self._saved = 0
         self._presence: dict[str, PresenceNotice] = {}
         self._waiting: Deferred[None] | None = None
@@ -107,7 +109,9 @@ class Sender:
         if position is None:
             # Whatever is committed from now on is to be sent, also if we crash before the first save.
             await self._database.write(sending.save, self._position, {}, ())
-        self._lagging.begin(lagging, lambda: self._position, lambda server: server in self._lines)
+        self._lagging.begin(
+            lagging, lambda: max(self._handed_out, self._position), lambda server: server in self._lines
+        )
         self._ring.subscribe(self._on_entries)
         self._tasks.keep("send to other servers", self._follow)
         self._tasks.every("save how far other servers are", SAVE_EVERY_S, self.save)
@@ -155,6 +159,8 @@ class Sender:
             if isinstance(entry, EventRow):
                 newcomers = self._introductions.newcomers(entry) if entry.members else ()
                 await self._event(entry)
+                # A server that is brought up to date while the rest of this waits must not be without the event.
+                self._handed_out = entry.position
                 if entry.members and entry.status is Status.ACCEPTED:
                     for user_id, servers in await self._introductions.due(entry, newcomers):
                         await self._introduce(user_id, servers, entry.position)

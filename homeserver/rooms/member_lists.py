@@ -104,22 +104,25 @@ class MemberLists:
         if known is not None and known.root == root:
             return known
         if known is None:
-            members = await self._whole(room, root)
+            members, count = await self._whole(room, root)
         else:
             differences = await self._state.diff(room, known.root, root, members=True)
             gone = [each.old for each in differences if each.old is not None]
-            come = await self._rows([each.new for each in differences if each.new is not None])
-            members = known.changed(root, gone, come)
-        self._lists.put(room, members)
+            come = [each.new for each in differences if each.new is not None]
+            members, count = known.changed(root, gone, await self._rows(come)), known.count - len(gone) + len(come)
+        if members.count == count:
+            # What lacks somebody is not remembered: those that follow would be made from it.
+            self._lists.put(room, members)
         return members
 
-    async def _whole(self, room: int, root: NodeId) -> MemberList:
+    async def _whole(self, room: int, root: NodeId) -> tuple[MemberList, int]:
+        """The list, and how many should be in it."""
         positions = [position for _, position in await self._state.items(room, root, members=True)]
         parts: dict[str, dict[int, bytes]] = {}
         joined_parts: dict[int, bytes] = {}
         for start in range(0, len(positions), MOST_AT_ONCE):
             _add(parts, joined_parts, await self._rows(positions[start : start + MOST_AT_ONCE]))
-        return MemberList(root, parts, joined_parts)
+        return MemberList(root, parts, joined_parts), len(positions)
 
     async def _rows(self, positions: Sequence[int]) -> list[EventRow]:
         found = await self._events.by_positions(positions)

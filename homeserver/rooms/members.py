@@ -60,7 +60,7 @@ class Members:
         room = await self._heads.if_known(room_id)
         if room is None or user_id not in room.local_joined:
             raise Forbidden("You are not in this room.")
-        members = await self._member_lists.of(room.number, room.state_root)
+        members = await self._member_lists.of(room.number, room.committed_root)
         return b'{"joined":{' + members.joined + b"}}"
 
     async def rooms_of(self, user_id: str) -> list[str]:

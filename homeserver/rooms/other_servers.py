@@ -162,7 +162,7 @@ class OtherServers:
         event = await self._appender.recommended(row.event)
         # The state before it, without the event itself: the root of what would be added is in no table.
         room = await self._heads.get(room_id)
-        shown = await self._stripped.rows(room.number, room.state_root, draft.sender)
+        shown = await self._stripped.rows(room.number, room.committed_root, draft.sender)
         try:
             answer = await self._asking.requests.invite(
                 server,

@@ -163,7 +163,7 @@ class Previews:
         """The children that a space names, in their order."""
         if room.summary.room_type != "m.space":
             return []
-        entries = await self._state.items(room.number, room.state_root, members=False)
+        entries = await self._state.items(room.number, room.committed_root, members=False)
         rows = await self._events.by_positions([position for _, position in entries])
         children = [
             row.event

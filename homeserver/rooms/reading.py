@@ -66,7 +66,7 @@ class Readings:
     async def root(self, reading: Reading) -> NodeId:
         """Root of the state that the reader is shown: the current one, or that at the end of their stay."""
         if reading.until is None:
-            return reading.room.state_root
+            return reading.room.committed_root
         return await self._heads.root_at(reading.room, reading.until)
 
     async def root_at(self, reading: Reading, token: SyncToken | PageToken) -> NodeId:

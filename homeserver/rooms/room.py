@@ -162,6 +162,15 @@ class Room:
         """Event ids of the forward extremities."""
         return [row.event.event_id for row in self.extremities]
 
+    @property
+    def committed_root(self) -> NodeId:
+        """Root of the current state without what waits for its commit: that is for nobody to read yet."""
+        waiting = next((row.position for row in self.uncommitted.values() if row.position > 0), None)
+        if waiting is None:
+            return self.state_root
+        known = self.recent_roots
+        return next((root for changed, root in reversed(known) if changed < waiting), known[0][1])
+
     def is_ours_alone(self, server_name: ServerName) -> bool:
         """Whether nobody of another server is in the room."""
         return self.summary.joined_members == len(self.local_joined)

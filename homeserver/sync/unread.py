@@ -185,7 +185,7 @@ class Unread:
         return facts
 
     async def _display_name(self, user_id: str, room: Room) -> str | None:
-        position = await self._state.get(room.number, room.state_root, "m.room.member", user_id)
+        position = await self._state.get(room.number, room.committed_root, "m.room.member", user_id)
         if position is None:
             return None
         rows = await self._events.by_positions([position])

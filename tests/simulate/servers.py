@@ -21,6 +21,7 @@ from homeserver.core.state_trie import SlotHasher
 from homeserver.rooms.append import Script
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.gaps import GapFiller, PeerFailed, Peers
+from homeserver.rooms.heads import ALWAYS_KNOWN
 from homeserver.rooms.incoming import RoomOfEvents, read_pdu
 from homeserver.rooms.missing import Missing, MissingEvents, MissingResolution
 from homeserver.rooms.outcomes import Batch, place_events, place_filling
@@ -126,6 +127,19 @@ class Simulated:
             return [planned.add(draft) for draft in drafts]
 
         return [row.event for row in self.run(script)]
+
+    def restart(self) -> None:
+        """Forget all but what would be on disk: events, states, what waits, and where the room's next event goes."""
+        before = self.room
+        self._inputs = Inputs(self.signer, self._state, self._events, self._head_of)
+        self._room = room = Room(before.number, before.room_id, before.rules)
+        room.extremities, room.depth, room.position = before.extremities, before.depth, before.position
+        room.state_root, room.recent_roots = before.state_root, [(before.position, before.state_root)]
+        room.summary, room.local_joined = before.summary, set(before.local_joined)
+        room.waiting_redactions = before.waiting_redactions
+        for key in ALWAYS_KNOWN:
+            position = self._state.peek(room.state_root, *key)
+            room.known[key] = None if position is None else self._events.cached(position)
 
     # What other servers send.
 

@@ -1,4 +1,4 @@
-"""A few servers, their users, and a network that loses, delays and splits: all from one seed.
+"""A few servers that stop and start, their users, and a network that loses, delays, repeats and splits: from one seed.
 
 Specification of what must come out: server-server API, "PDUs"; once every event has reached every server that is in the
 room, all of them have the same state.
@@ -32,8 +32,11 @@ class Weather:
 
     loss: float = 0.15
     longest_delay: int = 12
+    repeat: float = 0.15
+    longest_repeat: int = 40
     split: float = 0.03
     refusal: float = 0.1
+    restart: float = 0.03
 
 
 @dataclass
@@ -115,6 +118,10 @@ class World:
             if self.random.random() < self.weather.split:
                 self.split = set() if self.split else set(self.random.sample(sorted(self.servers), 2))
                 self._tell(f"split: {sorted(self.split)}")
+            if self.random.random() < self.weather.restart:
+                server = self.random.choice(self.honest())
+                server.restart()
+                self._tell(f"{server.name} starts anew")
             if self.random.random() < 0.6:
                 self._act(self.random.choice(self.users))
             self.deliver()
@@ -165,13 +172,16 @@ class World:
     # The network.
 
     def post(self, origin: str, pdu: bytes) -> None:
-        """Send an event to all other servers; some of it gets lost, the rest comes when it comes."""
+        """Send an event to all other servers; some of it gets lost, the rest comes when it comes, or twice."""
         for destination in self.servers:
             if destination == origin or (self.random.random() < self.weather.loss and not self.is_fair):
                 continue
-            self._letters += 1
-            due = self.time + self.random.randrange(1, self.weather.longest_delay)
-            self.mail.append((due, self._letters, origin, destination, pdu))
+            times = [self.random.randrange(1, self.weather.longest_delay)]
+            if self.random.random() < self.weather.repeat:
+                times.append(self.random.randrange(1, self.weather.longest_repeat))
+            for wait in times:
+                self._letters += 1
+                self.mail.append((self.time + wait, self._letters, origin, destination, pdu))
 
     def deliver(self) -> None:
         """Bring what is due, also what was sent later first."""
@@ -242,7 +252,7 @@ class Wires:
     def _server(self, name: str) -> Simulated:
         world = self._world
         if world.is_parted(self._asking, name) or (not world.is_fair and world.random.random() < world.weather.refusal):
-            raise PeerFailed(f"{name} does not answer")
+            raise PeerFailed(f"{name} does not answer", is_passing=True)
         return world.servers[name]
 
     async def missing_events(
