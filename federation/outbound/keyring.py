@@ -144,8 +144,10 @@ class KeyRing:
         """Whether one of the signatures holds. Raises BadSignature where no key can be found to tell."""
         until_ts = self._clock.now_ms() if minimum_valid_until_ts is None else minimum_valid_until_ts
         need = Need(server, tuple(signed_with), until_ts)
-        await self._gather([need], must_ask=True)
         keys = need.keys_from(self._known(server))
+        if not keys:
+            await self._gather([need], must_ask=True)
+            keys = need.keys_from(self._known(server))
         if not keys:
             raise BadSignature(f"{server} has no valid key {' or '.join(need.key_ids)}, as far as can be found out")
         # At once: one signature is checked before a thread could begin with it.
