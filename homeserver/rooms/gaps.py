@@ -7,7 +7,7 @@ and retrieving missing events", "Retrieving events". Knows neither network nor d
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Final, Protocol, TypeVar
@@ -74,6 +74,10 @@ class StateIds:
     auth_chain: Sequence[EventId]
 
 
+Absent = Callable[[Collection[EventId]], Awaitable[set[EventId]]]
+"""Tells those of some events that we do not have at all."""
+
+
 class Peers(Protocol):
     """Other servers. The events that come from there are well formed, signed, and of the room. Raises PeerFailed."""
 
@@ -87,8 +91,8 @@ class Peers(Protocol):
         """The state before an event."""
         ...
 
-    async def state(self, server: str, room: RoomOfEvents, event_id: str) -> list[Event]:
-        """The events of the state before an event, and of their auth chain."""
+    async def state(self, server: str, room: RoomOfEvents, event_id: str, absent: Absent) -> list[Event]:
+        """Those events of the state before an event, and of their auth chain, that are absent here."""
         ...
 
     async def events(self, server: str, room: RoomOfEvents, event_ids: Sequence[str]) -> list[Event]:
@@ -243,7 +247,7 @@ class GapFiller:
                 continue
             absent = await self._holdings.absent(set(step.claim) - found.keys())
             if len(absent) > WHOLE_STATE_FROM:
-                self._keep(found, await self._peers.state(server, room, step.event.event_id))
+                self._keep(found, await self._peers.state(server, room, step.event.event_id, self._holdings.absent))
             wanted = [event_id for event_id in absent if event_id not in found]
             self._keep(found, [stepped[event_id] for event_id in wanted if event_id in stepped])
             await self._fetch(server, room, found, wanted)

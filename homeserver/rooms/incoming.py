@@ -5,12 +5,13 @@ Specification: server-server API, "Checks performed on receipt of a PDU", checks
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from homeserver.core.canonical_json import JsonObject, JsonValue
+from homeserver.core.canonical_json import MAX_FEDERATION_NESTING, BadJson, JsonObject, JsonValue, decode
 from homeserver.core.event import BadEvent, Event
+from homeserver.core.ids import EventId
 from homeserver.core.received import Received, receive
 from homeserver.core.room_rules import RoomRules
 from homeserver.core.signatures import BadSignature
@@ -43,19 +44,31 @@ def read_pdu(pdu: JsonValue, rules: RoomRules) -> Event:
     return receive(pdu, rules).event
 
 
-async def read_all(pdus: Sequence[JsonValue], room: RoomOfEvents, verifier: Verifier) -> list[Event]:
-    """Those of the events that belong to the room, are well formed and rightly signed, in their order."""
-    events: dict[str, Received] = {}
-    for pdu in objects(list(pdus)):
+def read_each(pdus: Iterable[JsonValue | bytes], room: RoomOfEvents) -> dict[EventId, Received]:
+    """Those of the events, decoded or not, that belong to the room and are well formed, in their order."""
+    events: dict[EventId, Received] = {}
+    for pdu in pdus:
         try:
-            received = receive(pdu, room.rules)
-        except BadEvent:
+            decoded = decode(pdu, MAX_FEDERATION_NESTING) if isinstance(pdu, bytes) else pdu
+            if not isinstance(decoded, dict):
+                continue
+            received = receive(decoded, room.rules)
+        except (BadJson, BadEvent):
             continue
         if received.event.room_id == room.room_id:
             events.setdefault(received.event.event_id, received)
-    wanted = list(events.values())
-    problems = await verifier.verify_received(wanted)
-    return [each.event for each, problem in zip(wanted, problems, strict=True) if problem is None]
+    return events
+
+
+async def verified(received: Sequence[Received], verifier: Verifier) -> list[Event]:
+    """Those of the events that are rightly signed."""
+    problems = await verifier.verify_received(received)
+    return [each.event for each, problem in zip(received, problems, strict=True) if problem is None]
+
+
+async def read_all(pdus: Sequence[JsonValue], room: RoomOfEvents, verifier: Verifier) -> list[Event]:
+    """Those of the events that belong to the room, are well formed and rightly signed, in their order."""
+    return await verified(list(read_each(pdus, room).values()), verifier)
 
 
 def objects(value: JsonValue) -> list[JsonObject]:

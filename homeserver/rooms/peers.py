@@ -7,22 +7,26 @@ authorisation information".
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Final
 
 from twisted.internet.defer import Deferred, gatherResults
 
 from federation.outbound.client import MEBIBYTE, FederationClient, path
 from federation.outbound.errors import RemoteError, RemoteRefused, RemoteUnreachable
+from federation.outbound.state_answers import StateAnswer, fetch
 from homeserver.core.canonical_json import JsonObject, JsonValue
 from homeserver.core.event import Event
 from homeserver.core.ids import EventId
-from homeserver.rooms.gaps import PeerFailed, StateIds
-from homeserver.rooms.incoming import RoomOfEvents, Verifier, read_all, texts
+from homeserver.rooms.gaps import Absent, PeerFailed, StateIds
+from homeserver.rooms.incoming import RoomOfEvents, Verifier, read_all, read_each, texts, verified
 
 TIMEOUT_S: Final = 30.0
 NEAR_TIMEOUT_S: Final = 8.0
-STATE_TIMEOUT_S: Final = 120.0
-STATE_LIMIT_BYTES: Final = 100 * MEBIBYTE
+CHAIN_TIMEOUT_S: Final = 120.0
+CHAIN_LIMIT_BYTES: Final = 100 * MEBIBYTE
+STATE_PIECE: Final = 100
+"""Events of a state that are looked at before others have their turn."""
 EVENTS_AT_ONCE: Final = 8
 _V1: Final = "/_matrix/federation/v1/"
 
@@ -55,14 +59,25 @@ class RemotePeers:
             raise PeerFailed(f"{server} does not know the state at {event_id}")
         return StateIds([EventId(each) for each in state], [EventId(each) for each in chain])
 
-    async def state(self, server: str, room: RoomOfEvents, event_id: str) -> list[Event]:
-        """The events of the state before an event, and of their auth chain."""
-        answer = await self._get(server, path(_V1 + "state/{}", room.room_id), {"event_id": event_id}, is_large=True)
-        pdus: list[JsonValue] = []
-        for name in ("auth_chain", "pdus"):
-            part = answer.get(name)
-            pdus += part if isinstance(part, list) else []
-        return await read_all(pdus, room, self._verifier)
+    async def state(self, server: str, room: RoomOfEvents, event_id: str, absent: Absent) -> list[Event]:
+        """Those events of the state before an event, and of their auth chain, that are absent here."""
+        found: dict[EventId, Event] = {}
+        with StateAnswer(("auth_chain", "pdus")) as answer:
+            try:
+                await fetch(
+                    self._client, server, path(_V1 + "state/{}", room.room_id), {"event_id": event_id}, None, answer
+                )
+            except RemoteError as error:
+                raise PeerFailed(str(error)) from error
+            events = answer.events()
+            while piece := list(islice(events, STATE_PIECE)):
+                read = read_each((put_down.pdu for put_down in piece), room)
+                lacking = await absent(read.keys() - found.keys())
+                for event in await verified(
+                    [each for each in read.values() if each.event.event_id in lacking], self._verifier
+                ):
+                    found[event.event_id] = event
+        return list(found.values())
 
     async def events(self, server: str, room: RoomOfEvents, event_ids: Sequence[str]) -> list[Event]:
         """Those of the events that the server has."""
@@ -137,7 +152,7 @@ class RemotePeers:
         try:
             if is_large:
                 return await self._client.get(
-                    server, encoded_path, query, timeout_s=STATE_TIMEOUT_S, limit_bytes=STATE_LIMIT_BYTES
+                    server, encoded_path, query, timeout_s=CHAIN_TIMEOUT_S, limit_bytes=CHAIN_LIMIT_BYTES
                 )
             return await self._client.get(server, encoded_path, query, timeout_s=TIMEOUT_S)
         except RemoteError as error:

@@ -17,7 +17,7 @@ from homeserver.core.canonical_json import JsonObject
 from homeserver.core.draft import Draft
 from homeserver.core.event import Event
 from homeserver.core.ids import EventId, UserId, server_name_of
-from homeserver.rooms.gaps import PeerFailed, StateIds
+from homeserver.rooms.gaps import Absent, PeerFailed, StateIds
 from homeserver.rooms.incoming import RoomOfEvents
 from storage.rows import Status
 from tests.simulate.servers import Simulated
@@ -285,9 +285,9 @@ class Wires:
         state = list(asked.state_at(row.state_root).values())
         return StateIds(state, self._chain(asked, state))
 
-    async def state(self, server: str, room: RoomOfEvents, event_id: str) -> list[Event]:
+    async def state(self, server: str, room: RoomOfEvents, event_id: str, absent: Absent) -> list[Event]:
         ids = await self.state_ids(server, room, event_id)
-        return await self.events(server, room, [*ids.state, *ids.auth_chain])
+        return await self.events(server, room, sorted(await absent({*ids.state, *ids.auth_chain})))
 
     async def events(self, server: str, room: RoomOfEvents, event_ids: Sequence[str]) -> list[Event]:
         rows = self._server(server).rows

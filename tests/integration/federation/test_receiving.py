@@ -239,6 +239,32 @@ def test_where_the_past_is_too_long_the_state_is_asked_for(server: Federated, st
     assert romeo.state(room, "org.example.note", juliet) == {"n": 3}
 
 
+def test_a_state_of_which_much_is_unknown_comes_at_once(server: Federated, stranger: Stranger) -> None:
+    romeo, room, seen = visit(server, stranger)
+    known = list(seen.state.values())
+    guests = [stranger.user(f"guest{number}") for number in range(40)]
+    for guest in guests:
+        seen.saw(seen.build(guest, "m.room.member", {"membership": "join"}, guest))
+    state = [*known, *(event for event in seen.state.values() if event.sender in guests)]
+    last = seen.says(stranger.user("juliet"), "so many")
+    seen.saw(last)
+    newest = seen.says(stranger.user("juliet"), "here we are")
+    answers_states(stranger, seen, {last.event_id: state})
+    pdus: list[Json] = [event.to_pdu() for event in state]
+    forged = {**state[-1].to_pdu(), "signatures": {}}
+    stranger.answers["state/"] = lambda asked: {"auth_chain": [17, {}], "pdus": [*pdus[:-1], forged, *pdus]}
+    since = romeo.sync()
+    assert seen.sends(newest) == {newest.event_id: {}}
+    heard = romeo.syncs_until(since, lambda seen: newest.event_id in seen.timeline(room))
+    assert heard.timeline(room).ids == [last.event_id, newest.event_id]
+    assert set(guests) <= romeo.members(room, membership="join").keys()
+    asked = [each.path for each in stranger.asked]
+    assert sum("/state/" in path for path in asked) == 1
+    # What came forged is asked for by itself.
+    fetched = {each.last for each in stranger.asked if "/event/" in each.path}
+    assert fetched.intersection(event.event_id for event in state) == {state[-1].event_id}
+
+
 def test_a_claimed_state_gives_nobody_power(server: Federated, stranger: Stranger) -> None:
     romeo, room, seen = visit(server, stranger)
     juliet = stranger.user("juliet")

@@ -9,7 +9,7 @@ import pytest
 
 from homeserver.core.event import Event
 from homeserver.core.ids import EventId
-from homeserver.rooms.gaps import MOST_CLAIMS, MOST_ROUNDS, GapFiller, PeerFailed, StateIds, in_order
+from homeserver.rooms.gaps import MOST_CLAIMS, MOST_ROUNDS, Absent, GapFiller, PeerFailed, StateIds, in_order
 from homeserver.rooms.incoming import RoomOfEvents
 from tests.unit.core.building import ALICE, Workshop, room
 
@@ -59,7 +59,7 @@ class Remote:
         self.asked.append("state_ids")
         return StateIds(sorted(self.known), [])
 
-    async def state(self, server: str, room: RoomOfEvents, event_id: str) -> list[Event]:
+    async def state(self, server: str, room: RoomOfEvents, event_id: str, absent: Absent) -> list[Event]:
         self.asked.append("state")
         return []
 
