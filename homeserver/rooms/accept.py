@@ -85,8 +85,7 @@ class Accepter:
         self._verifier = verifier
         self._writer = writer
         self._clock = clock
-        self.turns: Turns[str] = Turns()
-        """Whoever holds the turn of a room: no event of another server gets its place there meanwhile."""
+        self._turns: Turns[str] = Turns()
 
     async def accept(self, room_id: str, events: Sequence[Event], origin: str) -> Outcomes:
         """Take events of a room in order; what is missing of their past is fetched from `origin` first.
@@ -95,7 +94,7 @@ class Accepter:
         here.
         """
         outcomes, signed = await self._checked(room_id, events, origin)
-        async with self.turns.at(room_id):
+        async with self._turns.at(room_id):
             batch = await self._place(room_id, signed, origin)
             outcomes.update(batch.outcomes())
             if batch.unplaced:
@@ -111,7 +110,7 @@ class Accepter:
         outcomes, signed = await self._checked(room_id, events, origin)
         if not signed:
             return outcomes, []
-        async with self.turns.at(room_id):
+        async with self._turns.at(room_id):
             batch = await self._place(room_id, signed, origin, asks=False)
         outcomes.update(batch.outcomes())
         return outcomes, [gap.event for gap in batch.unplaced]
@@ -125,7 +124,7 @@ class Accepter:
 
     async def accept_history(self, room_id: str, filling: Filling, origin: str) -> int:
         """Take events that came before what we have; how many were new."""
-        async with self.turns.at(room_id):
+        async with self._turns.at(room_id):
             batch = await self._run(room_id, origin, lambda placer: place_filling(placer, filling, is_history=True))
         return sum(each.is_new for each in batch.placed) + len(batch.given)
 
@@ -171,7 +170,9 @@ class Accepter:
         # Who sent them should know; if not, whoever made the room is likely to.
         for server in dict.fromkeys((origin, server_name_of(room.create.sender))):
             try:
-                filling = await self._gaps.fill(server, _of_events(room), lost, room.extremity_ids[:MOST_EARLIEST])
+                filling = await self._gaps.fill(
+                    server, RoomOfEvents(room_id, room.rules), lost, room.extremity_ids[:MOST_EARLIEST]
+                )
             except PeerFailed as failed:
                 reason, is_passing = str(failed), is_passing or failed.is_passing
                 continue
@@ -254,8 +255,3 @@ class Accepter:
 
 def _nothing(tx: Statements) -> None:
     """Adds nothing to a transaction, which comes after those before it all the same."""
-
-
-def _of_events(room: Room) -> RoomOfEvents:
-    followed = None if room.partial is None else room.partial.followed
-    return RoomOfEvents(room.room_id, room.rules, frozenset() if followed is None else frozenset((followed,)))

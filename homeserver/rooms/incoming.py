@@ -35,8 +35,6 @@ class RoomOfEvents:
 
     room_id: str
     rules: RoomRules
-    known_pasts: frozenset[EventId] = frozenset()
-    """Events that we do not have, and the state after which we know all the same."""
 
 
 def read_pdu(pdu: JsonValue, rules: RoomRules) -> Event:

@@ -24,7 +24,7 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class GivenState:
-    """An event of which another state than before is known: one that came as a part of some state has its own now."""
+    """An event that came as a part of some state, whose own state is known now."""
 
     row: EventRow
     root: NodeId
