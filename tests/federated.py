@@ -6,14 +6,15 @@ alice, bob = here.cast("alice"), there.cast("bob")
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import shutil
 import ssl
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from bench.authority import HOST, Authority
 from tests.cast import Actor, Cast, Device
@@ -89,6 +90,32 @@ class Federated(Myelin):
     def cast(self, name: str, devices: Sequence[str] = ("device",)) -> Actor:
         """Someone on this server whom no other test knows."""
         return Cast(self)(name, devices)
+
+
+class Runs(Protocol):
+    """A server that a test starts: one of ours, or of others."""
+
+    def start(self) -> None:
+        """Start it."""
+        ...
+
+    def remove(self) -> None:
+        """End it, and delete what it had."""
+        ...
+
+
+@contextlib.contextmanager
+def faultless(*servers: Runs) -> Iterator[None]:
+    """Started in their order and removed afterwards. Ours must have stopped in order by then, with no error logged."""
+    with contextlib.ExitStack() as stack:
+        for server in servers:
+            stack.callback(server.remove)
+            server.start()
+        yield
+        for server in servers:
+            if isinstance(server, Myelin):
+                assert server.stop() == 0, server.output()
+                assert server.errors() == []
 
 
 MakeFederated = Callable[..., Federated]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final, Protocol
 
 import msgspec
@@ -15,12 +15,13 @@ from homeserver.runtime.clock import Clock
 from homeserver.runtime.log import Ring, Writer
 from homeserver.runtime.lru import Lru
 from homeserver.users.device_numbers import DeviceNumbers
+from homeserver.users.late_writes import LateWrites
 from homeserver.web.access import Requester
 from homeserver.web.errors import InvalidParam
 from storage import device_transactions as transaction_table
 from storage import devices as device_table
-from storage.database import Cursor, Database, DatabaseUnavailable
-from storage.rows import Entry, ToDeviceRow
+from storage.database import Cursor, Database
+from storage.rows import ToDeviceRow
 
 EVERY_DEVICE: Final = "*"
 MAX_KNOWN: Final = 50_000
@@ -55,17 +56,15 @@ class ToDevice:
         remote: RemoteDevices | None = None,
     ) -> None:
         self._database = database
-        self._writer = writer
         self._clock = clock
         self._server_name = server_name
         self._devices = devices
         self._remote = remote
         self._done: Lru[_Key, bool] = Lru(MAX_KNOWN)
         self._under_way: dict[_Key, list[Deferred[None]]] = {}
-        self._late: dict[Entry, _Key] = {}
-        """Transactions whose database was away when they were to be written, by their first message."""
-        ring.subscribe(self._published)
-        writer.on_failure(self._not_written)
+        self._late: LateWrites[_Key] = LateWrites(
+            writer, ring, ToDeviceRow, written=lambda key: self._done.put(key, True)
+        )
 
     async def send(self, who: Requester, type: str, transaction: str, messages: Messages) -> None:
         """Send messages once for each transaction of a device. PUT /sendToDevice/{eventType}/{txnId}."""
@@ -73,8 +72,7 @@ class ToDevice:
         key = (who.device_number, who.user_id, _short(transaction))
         if self._done.get(key):
             return
-        if self._late and key in self._late.values():
-            raise DatabaseUnavailable("the messages of this transaction are still to be written")
+        self._late.check(key)
         waiting = self._under_way.get(key)
         if waiting is not None:
             turn: Deferred[None] = Deferred()
@@ -115,16 +113,9 @@ class ToDevice:
             content = contents[device_id] if device_id in contents else contents[EVERY_DEVICE]
             rows.append(ToDeviceRow(user_id, device, b'{"content":%s%s' % (msgspec.json.encode(content), end)))
         now_ms = self._clock.now_ms()
-        written = self._writer.append(
-            rows, also=[lambda tx: transaction_table.note(tx, who.device_number, path, now_ms)]
+        await self._late.append(
+            key, rows, also=[lambda tx: transaction_table.note(tx, who.device_number, path, now_ms)]
         )
-        try:
-            await written
-        except DatabaseUnavailable:
-            # They wait in the log and may yet be written: a repeat in the meantime must not send them again.
-            if rows:
-                self._late[rows[0]] = key
-            raise
 
     def _by_place(self, messages: Messages) -> tuple[dict[str, Mapping[str, JsonObject]], Messages]:
         """What is for users of this server, and for others."""
@@ -140,16 +131,6 @@ class ToDevice:
                 raise InvalidParam(f"messages: {error}.") from None
             (local if server == self._server_name else elsewhere)[user_id] = contents
         return local, elsewhere
-
-    def _published(self, entries: Sequence[Entry]) -> None:
-        for entry in entries if self._late else ():
-            key = self._late.pop(entry, None)
-            if key is not None:
-                self._done.put(key, True)
-
-    def _not_written(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            self._late.pop(entry, None)
 
 
 def _look(tx: Cursor, device: int, path: str, user_ids: list[str]) -> tuple[bool, list[tuple[str, str, int]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -13,10 +12,11 @@ from homeserver.core.canonical_json import JsonObject
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.log import Ring, Writer
 from homeserver.runtime.turns import Turns
+from homeserver.users.late_writes import LateWrites
 from homeserver.users.to_device import EVERY_DEVICE
 from storage import devices as device_table
 from storage import received_messages as received_table
-from storage.database import Cursor, Database, DatabaseUnavailable
+from storage.database import Cursor, Database
 from storage.rows import Entry, ToDeviceRow
 
 MAX_ID: Final = 200
@@ -33,13 +33,9 @@ class ReceivedMessages:
 
     def __init__(self, database: Database, writer: Writer, ring: Ring, clock: Clock) -> None:
         self._database = database
-        self._writer = writer
         self._clock = clock
         self._turns: Turns[_Key] = Turns()
-        self._late: dict[Entry, _Key] = {}
-        """Messages that could not be written while the other server waited, by the first entry of each."""
-        ring.subscribe(self._written)
-        writer.on_failure(self._written)
+        self._late: LateWrites[_Key] = LateWrites(writer, ring, ToDeviceRow)
 
     async def __call__(self, origin: str, content: JsonObject) -> None:
         """Put the messages into the queues of their devices."""
@@ -60,8 +56,7 @@ class ReceivedMessages:
             await self._take(key, sender, kind, messages)
 
     async def _take(self, key: _Key, sender: str, kind: str, messages: JsonObject) -> None:
-        if self._late and key in self._late.values():
-            raise DatabaseUnavailable("the same messages are still to be written")
+        self._late.check(key)
         # Only names that can be names of ours: a text of the database cannot hold all that JSON can.
         named = [user_id for user_id in messages if "\0" not in user_id]
         is_known, devices = await self._database.read(_look, *key, named)
@@ -75,19 +70,7 @@ class ReceivedMessages:
                 json = msgspec.json.encode({"content": content, "sender": sender, "type": kind})
                 rows.append(ToDeviceRow(user_id, device, json))
         now_ms = self._clock.now_ms()
-        written = self._writer.append(rows, also=[lambda tx: received_table.note(tx, *key, now_ms)])
-        try:
-            await written
-        except DatabaseUnavailable:
-            # They wait in the log and may yet be written: if they come again meanwhile, they must not count twice.
-            if rows:
-                self._late[rows[0]] = key
-            raise
-
-    def _written(self, entries: Sequence[Entry]) -> None:
-        """Published, or given up: in both cases the table tells what holds."""
-        for entry in entries if self._late else ():
-            self._late.pop(entry, None)
+        await self._late.append(key, rows, also=[lambda tx: received_table.note(tx, *key, now_ms)])
 
 
 def _look(tx: Cursor, origin: str, message_id: str, user_ids: list[str]) -> tuple[bool, list[tuple[str, str, int]]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -10,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.federated import Federated, TestAuthority
+from tests.federated import Federated, TestAuthority, faultless
+from tests.interop.lacking import is_lacking
 from tests.interop.synapse import Both, LinkedMyelin, NotInstalled, Sides, Synapse, install
 from tests.postgres import TestServer
 from tests.servers import Homeserver
@@ -32,29 +32,18 @@ def both(postgres: TestServer, authority: TestAuthority) -> Iterator[Both]:
     try:
         install()
     except NotInstalled as reason:
-        pytest.skip(str(reason))
-    with contextlib.ExitStack() as stack:
-        ours, synapse = LinkedMyelin(postgres.fresh_database(), authority), Synapse(authority)
-        for server in (ours, synapse):
-            stack.callback(server.remove)
-            server.start()
+        is_lacking(str(reason))
+    ours, synapse = LinkedMyelin(postgres.fresh_database(), authority), Synapse(authority)
+    with faultless(ours, synapse):
         yield Both(ours, synapse)
-        assert ours.stop() == 0, ours.output()
-        assert ours.errors() == []
 
 
 @pytest.fixture(scope="session")
 def twins(postgres: TestServer, authority: TestAuthority) -> Iterator[tuple[Federated, Federated]]:
     """Two servers of ours, in one federation. They make no mistakes of their own."""
-    with contextlib.ExitStack() as stack:
-        servers = [Federated(postgres.fresh_database(), authority) for _ in range(2)]
-        for server in servers:
-            stack.callback(server.remove)
-            server.start()
-        yield servers[0], servers[1]
-        for server in servers:
-            assert server.stop() == 0, server.output()
-            assert server.errors() == []
+    here, there = (Federated(postgres.fresh_database(), authority) for _ in range(2))
+    with faultless(here, there):
+        yield here, there
 
 
 @pytest.fixture
@@ -62,13 +51,8 @@ def another(both: Both, postgres: TestServer, authority: TestAuthority) -> Itera
     """One more server of ours. It asks Synapse for the keys of servers that it does not reach."""
     federation = {"trusted_key_servers": [both.synapse.server_name]}
     server = Federated(postgres.fresh_database(), authority, federation=federation)
-    try:
-        server.start()
+    with faultless(server):
         yield server
-        assert server.stop() == 0, server.output()
-        assert server.errors() == []
-    finally:
-        server.remove()
 
 
 @pytest.fixture(params=["ours", "synapse"])
@@ -91,12 +75,12 @@ def ends(request: pytest.FixtureRequest) -> Sequence[Homeserver]:
 def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The scripts in a folder with what they need from npm."""
     if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("needs Node.js with npm")
+        is_lacking("Node.js with npm is not installed")
     folder = tmp_path_factory.mktemp("js")
     shutil.copytree(SCRIPTS, folder, dirs_exist_ok=True)
     installed = subprocess.run(
         ["npm", "ci", "--no-audit", "--no-fund"], cwd=folder, capture_output=True, text=True, check=False
     )
     if installed.returncode:
-        pytest.skip(f"npm cannot fetch the library: {installed.stderr[-500:]}")
+        is_lacking(f"npm cannot fetch the library: {installed.stderr[-500:]}")
     return folder

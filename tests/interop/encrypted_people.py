@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import nio
+import pytest
 
 from tests.cast import PASSWORD, Cast
 from tests.servers import Homeserver
@@ -118,3 +119,18 @@ async def verify(romeo: Person, juliet: Person) -> None:
     for person in (romeo, juliet):
         await person.until(lambda event: isinstance(event, nio.KeyVerificationMac))
         assert person.client.key_verifications[start.transaction_id].verified
+
+
+async def verify_and_talk(romeo: Person, juliet: Person) -> None:
+    """The story of two who trust each other only once they have compared emoji."""
+    room = await together(romeo, juliet)
+    with pytest.raises(nio.OlmUnverifiedDeviceError):
+        await romeo.says(room, "who are you?")
+    await verify(romeo, juliet)
+    assert romeo.device_of(juliet).verified
+    assert juliet.device_of(romeo).verified
+    await romeo.says(room, "soft, what light")
+    await juliet.reads("soft, what light")
+    await juliet.says(room, "wherefore art thou")
+    heard = await romeo.reads("wherefore art thou")
+    assert heard.sender == juliet.client.user_id

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
-import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.cast import PASSWORD, Actor, Cast
+from tests.interop.lacking import is_lacking
 from tests.servers import MakeServer
 
 pytestmark = [pytest.mark.browser, pytest.mark.interop, pytest.mark.myelin]
@@ -29,9 +29,7 @@ PATIENCE_MS = 20_000
 def browser() -> Iterator[Browser]:
     """Chromium. Where it is to be there (CI says so), its absence is a failure."""
     if CHROMIUM is None:
-        if os.environ.get("CI"):
-            pytest.fail("Chromium is not installed: apt-get install chromium")
-        pytest.skip("Chromium is not installed (apt-get install chromium): no test in a browser")
+        is_lacking("Chromium is not installed (apt-get install chromium): no test in a browser")
     with sync_playwright() as player:
         # As root, and where /dev/shm is small, Chromium needs these to run at all.
         words = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]

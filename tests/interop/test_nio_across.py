@@ -9,7 +9,7 @@ import nio
 import pytest
 
 from tests.cast import Device
-from tests.interop.encrypted_people import MOST_SYNCS, Person, together, told, verify
+from tests.interop.encrypted_people import MOST_SYNCS, Person, together, told, verify, verify_and_talk
 from tests.key_ring import queries
 from tests.servers import Homeserver
 
@@ -19,20 +19,7 @@ ROTATE_AFTER = 3
 
 
 def test_two_people_verify_each_other_and_talk_both_ways(ends: Sequence[Homeserver], tmp_path: Path) -> None:
-    async def story(romeo: Person, juliet: Person) -> None:
-        room = await together(romeo, juliet)
-        with pytest.raises(nio.OlmUnverifiedDeviceError):
-            await romeo.says(room, "who are you?")
-        await verify(romeo, juliet)
-        assert romeo.device_of(juliet).verified
-        assert juliet.device_of(romeo).verified
-        await romeo.says(room, "soft, what light")
-        await juliet.reads("soft, what light")
-        await juliet.says(room, "wherefore art thou")
-        heard = await romeo.reads("wherefore art thou")
-        assert heard.sender == juliet.client.user_id
-
-    told(ends, tmp_path, story)
+    told(ends, tmp_path, verify_and_talk)
 
 
 def test_who_came_by_invite_can_be_the_one_who_begins_to_verify(ends: Sequence[Homeserver], tmp_path: Path) -> None:

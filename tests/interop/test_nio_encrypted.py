@@ -7,27 +7,14 @@ from pathlib import Path
 import nio
 import pytest
 
-from tests.interop.encrypted_people import MOST_SYNCS, Person, together, told, verify
+from tests.interop.encrypted_people import MOST_SYNCS, Person, together, told, verify_and_talk
 from tests.servers import Homeserver
 
 pytestmark = pytest.mark.interop
 
 
 def test_two_people_verify_each_other_and_talk_both_ways(homeserver: Homeserver, tmp_path: Path) -> None:
-    async def story(romeo: Person, juliet: Person) -> None:
-        room = await together(romeo, juliet)
-        with pytest.raises(nio.OlmUnverifiedDeviceError):
-            await romeo.says(room, "who are you?")
-        await verify(romeo, juliet)
-        assert romeo.device_of(juliet).verified
-        assert juliet.device_of(romeo).verified
-        await romeo.says(room, "soft, what light")
-        await juliet.reads("soft, what light")
-        await juliet.says(room, "wherefore art thou")
-        heard = await romeo.reads("wherefore art thou")
-        assert heard.sender == juliet.client.user_id
-
-    told([homeserver, homeserver], tmp_path, story)
+    told([homeserver, homeserver], tmp_path, verify_and_talk)
 
 
 def test_a_new_device_gets_what_is_said_from_then_on(homeserver: Homeserver, tmp_path: Path) -> None:

@@ -3,45 +3,21 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
-from http.client import HTTPException
 
 import psycopg2
 import pytest
 
 from homeserver.sync.to_device import MOST_AT_START
-from tests.cast import Cast, Device, Refused
+from tests.cast import Cast, Device
 from tests.key_ring import Keys, changed
+from tests.persistence import killed_now_and_then, numbers, persistently, sends, sends_all
 from tests.postgres import FreshDatabase
 from tests.servers import MakeServer, Myelin
 from tests.sync_answer import Synced
-from tests.wire import Json
 from tests.ws_client import Stream
 
 MESSAGES = 150
-
-
-def sends(sender: Device, to: Device, number: int, txn_id: str | None = None) -> None:
-    messages = {to.user_id: {to.device_id: {"n": number}}}
-    sender.asks("PUT", "sendToDevice", "m.test", txn_id or f"{number}", body={"messages": messages})
-
-
-def numbers(answer: Synced) -> list[int]:
-    return [event["content"]["n"] for event in answer.to_device]
-
-
-def persistently(do: object, *arguments: Json) -> Json:
-    """Do it again and again until the server takes it, with the same transaction id."""
-    until_s = time.monotonic() + 60
-    while True:
-        try:
-            return do(*arguments)  # type: ignore[operator]  # any function
-        except (OSError, HTTPException, Refused) as error:
-            assert time.monotonic() < until_s, error
-            if isinstance(error, Refused) and error.status < 500:
-                raise
-            threading.Event().wait(0.05)
 
 
 def test_each_message_comes_once_and_in_order_though_the_server_is_killed_again_and_again(
@@ -50,35 +26,16 @@ def test_each_message_comes_once_and_in_order_though_the_server_is_killed_again_
     server = make_server(rate_limits={"enabled": False})
     romeo, juliet = Cast(server)("romeo"), Cast(server)("juliet")
     start = juliet.sync()
-    is_over = threading.Event()
-
-    def send_all() -> None:
-        for number in range(MESSAGES):
-            persistently(sends, romeo, juliet, number)
-
-    def kill_now_and_then() -> None:
-        rng = random.Random(1)
-        for _ in range(3):
-            if is_over.wait(rng.uniform(0.1, 0.4)):
-                return
-            server.kill()
-            server.start()
-
-    threads = [threading.Thread(target=send_all), threading.Thread(target=kill_now_and_then)]
-    for thread in threads:
-        thread.start()
-    got: list[int] = []
-    at = start
-    rng = random.Random(2)
-    while len(got) < MESSAGES:
-        answer = persistently(lambda since: juliet.sync(since, timeout_ms=300), at)
-        if rng.random() < 0.3:
-            continue  # as if the answer had been lost: what was in it comes again
-        got += numbers(answer)
-        at = answer
-    is_over.set()
-    for thread in threads:
-        thread.join()
+    with killed_now_and_then([server], times=3, seed=1), sends_all(romeo, juliet, MESSAGES):
+        got: list[int] = []
+        at = start
+        rng = random.Random(2)
+        while len(got) < MESSAGES:
+            answer = persistently(lambda since: juliet.sync(since, timeout_ms=300), at)
+            if rng.random() < 0.3:
+                continue  # as if the answer had been lost: what was in it comes again
+            got += numbers(answer)
+            at = answer
     assert got == list(range(MESSAGES))
     # The connection of the last sync may have ended with a server that was killed after it.
     assert numbers(persistently(juliet.sync, at)) == []

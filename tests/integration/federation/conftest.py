@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.federated import Federated, MakeFederated, TestAuthority
+from tests.federated import Federated, MakeFederated, TestAuthority, faultless
 from tests.policy_server import PolicyServer
 from tests.postgres import TestServer
+from tests.stranger import Stranger
 from tests.wire import Json
 
 
@@ -22,17 +23,28 @@ def authority() -> Iterator[TestAuthority]:
 
 
 @pytest.fixture(scope="module")
+def server(postgres: TestServer, authority: TestAuthority) -> Iterator[Federated]:
+    """One server for the tests of a module. Whatever comes, it makes no mistakes of its own."""
+    made = Federated(postgres.fresh_database(), authority)
+    with faultless(made):
+        yield made
+
+
+@pytest.fixture(scope="module")
 def pair(postgres: TestServer, authority: TestAuthority) -> Iterator[tuple[Federated, Federated]]:
     """Two servers that the tests of a module share. They make no mistakes of their own."""
-    with contextlib.ExitStack() as stack:
-        servers = [Federated(postgres.fresh_database(), authority) for _ in range(2)]
-        for server in servers:
-            stack.callback(server.remove)
-            server.start()
-        yield servers[0], servers[1]
-        for server in servers:
-            assert server.stop() == 0, server.output()
-            assert server.errors() == []
+    here, there = (Federated(postgres.fresh_database(), authority) for _ in range(2))
+    with faultless(here, there):
+        yield here, there
+
+
+@pytest.fixture
+def stranger(authority: TestAuthority) -> Iterator[Stranger]:
+    """Another server, played by the test. It takes transactions and, as it is, answers nothing else."""
+    made = Stranger(authority)
+    made.answers["send/"] = lambda asked: {"pdus": {}}
+    yield made
+    made.stop()
 
 
 @pytest.fixture

@@ -13,24 +13,10 @@ from homeserver.core.room_rules import ROOM_RULES
 from homeserver.core.signatures import sign_event
 from tests.cast import Actor
 from tests.federated import Federated, TestAuthority
-from tests.postgres import TestServer
 from tests.stranger import PREFIX, Stranger, Visit
 from tests.wire import Json, client_path
 
 V2 = "/_matrix/federation/v2/"
-
-
-@pytest.fixture(scope="module")
-def server(postgres: TestServer, authority: TestAuthority) -> Iterator[Federated]:
-    """The server whose doors are tried. It makes no mistakes of its own."""
-    made = Federated(postgres.fresh_database(), authority)
-    try:
-        made.start()
-        yield made
-        assert made.stop() == 0, made.output()
-        assert made.errors() == []
-    finally:
-        made.remove()
 
 
 @pytest.fixture(scope="module")

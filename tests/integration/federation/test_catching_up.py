@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-
-import pytest
 
 from federation.outbound.catching_up import LATEST_PER_ROOM
-from tests.federated import MakeFederated, TestAuthority
+from tests.federated import MakeFederated
 from tests.stranger import Asked, NoAnswer, Stranger
 from tests.wire import Json
 
 PATIENCE_S = 30.0
 MANY = LATEST_PER_ROOM + 60
 MESSAGES = 130
-
-
-@pytest.fixture
-def stranger(authority: TestAuthority) -> Iterator[Stranger]:
-    """Another server, played by the test."""
-    made = Stranger(authority)
-    yield made
-    made.stop()
 
 
 def test_who_was_long_away_gets_the_latest_of_each_room_and_not_the_backlog(

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-
-import pytest
 
 from tests.federated import Federated, TestAuthority
 from tests.postgres import TestServer
@@ -13,14 +10,6 @@ from tests.stranger import Stranger
 from tests.wire import Json
 
 UNAVAILABLE = 503
-
-
-@pytest.fixture
-def stranger(authority: TestAuthority) -> Iterator[Stranger]:
-    """Another server, played by the test."""
-    made = Stranger(authority)
-    yield made
-    made.stop()
 
 
 def test_what_is_not_on_disk_is_not_answered_with_200_and_counts_once_when_it_comes_again(

@@ -7,26 +7,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from homeserver.core.event import Event
 from tests.cast import Device, refused
-from tests.federated import Federated, MakeFederated, TestAuthority, joins_through
+from tests.federated import Federated, MakeFederated, joins_through
 from tests.stranger import Asked, NotHere, Stranger, Visit
 from tests.wire import Json
 
 Pair = tuple[Federated, Federated]
-
-
-@pytest.fixture
-def stranger(authority: TestAuthority) -> Iterator[Stranger]:
-    """A server that may lie."""
-    made = Stranger(authority)
-    made.answers["send/"] = lambda asked: {"pdus": {}}
-    yield made
-    made.stop()
 
 
 def at(who: Device, room: str, ts: int, direction: str) -> Json:

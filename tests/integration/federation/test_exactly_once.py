@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import random
-import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-
-import pytest
 
 from federation.outbound.device_messages import MAX_MESSAGE_ID
 from tests.cast import Actor, Device, logged_in
-from tests.federated import Federated, MakeFederated, TestAuthority
-from tests.integration.encryption.test_to_device import numbers, persistently, sends
+from tests.federated import Federated, MakeFederated
 from tests.key_ring import ALGORITHM, Identity, Keys, queries, uploads_identity
+from tests.persistence import killed_now_and_then, numbers, persistently, sends_all
 from tests.stranger import PREFIX, Stranger
 from tests.wire import Json
 
 Pair = tuple[Federated, Federated]
 MESSAGES = 80
-
-
-@pytest.fixture
-def stranger(authority: TestAuthority) -> Iterator[Stranger]:
-    made = Stranger(authority)
-    yield made
-    made.stop()
 
 
 def test_each_message_to_a_device_comes_once_and_in_order_though_both_servers_are_killed(
@@ -35,31 +23,11 @@ def test_each_message_to_a_device_comes_once_and_in_order_though_both_servers_ar
     here, there = make_federated(**quick), make_federated(**quick)
     romeo, juliet = here.cast("romeo"), there.cast("juliet")
     at: Json = juliet.sync()
-    is_over = threading.Event()
-
-    def send_all() -> None:
-        for number in range(MESSAGES):
-            persistently(sends, romeo, juliet, number)
-
-    def kill_now_and_then() -> None:
-        rng = random.Random(3)
-        for _ in range(4):
-            if is_over.wait(rng.uniform(0.1, 0.4)):
-                return
-            server = rng.choice((here, there))
-            server.kill()
-            server.start()
-
-    threads = [threading.Thread(target=send_all), threading.Thread(target=kill_now_and_then)]
-    for thread in threads:
-        thread.start()
-    got: list[int] = []
-    while len(got) < MESSAGES:
-        at = persistently(lambda since: juliet.sync(since, timeout_ms=300), at)
-        got += numbers(at)
-    is_over.set()
-    for thread in threads:
-        thread.join()
+    with killed_now_and_then([here, there], times=4, seed=3), sends_all(romeo, juliet, MESSAGES):
+        got: list[int] = []
+        while len(got) < MESSAGES:
+            at = persistently(lambda since: juliet.sync(since, timeout_ms=300), at)
+            got += numbers(at)
     assert got == list(range(MESSAGES))
     assert numbers(persistently(juliet.sync, at)) == []
 

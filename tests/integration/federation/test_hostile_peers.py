@@ -17,22 +17,8 @@ from homeserver.core.ids import EventId
 from homeserver.core.signatures import sign_event
 from tests.cast import Actor
 from tests.federated import Federated, TestAuthority
-from tests.postgres import TestServer
 from tests.stranger import PREFIX, Asked, NotHere, Stranger, Visit
 from tests.wire import Json
-
-
-@pytest.fixture(scope="module")
-def server(postgres: TestServer, authority: TestAuthority) -> Iterator[Federated]:
-    """One server. Whatever comes, it makes no mistakes of its own."""
-    made = Federated(postgres.fresh_database(), authority)
-    try:
-        made.start()
-        yield made
-        assert made.stop() == 0, made.output()
-        assert made.errors() == []
-    finally:
-        made.remove()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ Specification: server-server API, "Joining Rooms", "Server Access Control Lists 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
@@ -15,34 +15,12 @@ from homeserver.core.event import Event
 from homeserver.core.ids import EventId, RoomId, UserId
 from homeserver.core.room_rules import ROOM_RULES
 from tests.cast import Actor, Refused
-from tests.federated import Federated, MakeFederated, TestAuthority
-from tests.postgres import TestServer
+from tests.federated import Federated, MakeFederated
 from tests.stranger import NotHere, Stranger, Visit
 from tests.wire import Json
 
 V1 = "/_matrix/federation/v1/"
 V2 = "/_matrix/federation/v2/"
-
-
-@pytest.fixture(scope="module")
-def server(postgres: TestServer, authority: TestAuthority) -> Iterator[Federated]:
-    """One server. Whatever comes, it makes no mistakes of its own."""
-    made = Federated(postgres.fresh_database(), authority)
-    try:
-        made.start()
-        yield made
-        assert made.stop() == 0, made.output()
-        assert made.errors() == []
-    finally:
-        made.remove()
-
-
-@pytest.fixture
-def stranger(authority: TestAuthority) -> Iterator[Stranger]:
-    """The hostile server."""
-    made = Stranger(authority)
-    yield made
-    made.stop()
 
 
 def path(*parts: str) -> str:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-
-import pytest
+from collections.abc import Callable, Sequence
 
 from tests.cast import Actor
-from tests.federated import Federated, MakeFederated, TestAuthority
+from tests.federated import Federated, MakeFederated
 from tests.key_ring import Identity, Keys, changed, queries, uploads_identity
 from tests.stranger import PREFIX, Asked, Stranger, now_ms
 from tests.wire import Json
@@ -55,13 +53,6 @@ class Told:
 
 
 LISTS = ("m.device_list_update", "m.signing_key_update")
-
-
-@pytest.fixture
-def stranger(authority: TestAuthority) -> Iterator[Stranger]:
-    made = Stranger(authority)
-    yield made
-    made.stop()
 
 
 def test_who_comes_into_a_room_is_told_to_servers_that_they_meet_there_and_only_once(

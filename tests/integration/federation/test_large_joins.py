@@ -15,7 +15,6 @@ from homeserver.core.canonical_json import JsonObject
 from tests.cast import Device
 from tests.federated import Federated, MakeFederated, TestAuthority
 from tests.integration.federation.large_room import MEMBER, LargeRoom
-from tests.postgres import TestServer
 from tests.stranger import Stranger
 
 SEND_JOIN = "/_matrix/federation/v2/send_join"
@@ -35,19 +34,6 @@ def strangers(authority: TestAuthority) -> Iterator[Callable[[], Stranger]]:
     yield make
     for each in made:
         each.stop()
-
-
-@pytest.fixture(scope="module")
-def server(postgres: TestServer, authority: TestAuthority) -> Iterator[Federated]:
-    """A server for several tests. It makes no mistakes of its own."""
-    made = Federated(postgres.fresh_database(), authority)
-    try:
-        made.start()
-        yield made
-        assert made.stop() == 0, made.output()
-        assert made.errors() == []
-    finally:
-        made.remove()
 
 
 def test_a_room_of_twenty_thousand_is_joined_and_joined_through_within_little_memory(

@@ -5,25 +5,15 @@ Specification: server-server API, "Inviting to a room", GET /event_auth/{roomId}
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from homeserver.core.event import Event
 from homeserver.core.ids import EventId
 from tests.cast import Actor
-from tests.federated import Federated, TestAuthority, joins_through
+from tests.federated import Federated, joins_through
 from tests.stranger import Stranger, Visit
 
 Pair = tuple[Federated, Federated]
-
-
-@pytest.fixture
-def stranger(authority: TestAuthority) -> Iterator[Stranger]:
-    made = Stranger(authority)
-    made.answers["send/"] = lambda asked: {"pdus": {}}
-    yield made
-    made.stop()
 
 
 Scene = tuple[Actor, Actor, str, Visit, str]

@@ -6,7 +6,6 @@ Specification: server-server API, "Policy Servers". The policy server is played 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -18,20 +17,11 @@ from homeserver.core.policy import KEY_ID
 from homeserver.core.room_rules import MAX_EVENT_BYTES
 from homeserver.core.signatures import SigningKey, with_signatures
 from tests.cast import Refused, refused
-from tests.federated import Federated, MakeFederated, TestAuthority, joins_through
+from tests.federated import Federated, MakeFederated, joins_through
 from tests.policy_server import SIGN, PolicyServer, arrives, guarded, pdu_of
 from tests.stranger import Refuses, Stranger
 
 Pair = tuple[Federated, Federated]
-
-
-@pytest.fixture
-def stranger(authority: TestAuthority) -> Iterator[Stranger]:
-    """A server that asks no policy server."""
-    made = Stranger(authority)
-    made.answers["send/"] = lambda asked: {"pdus": {}}
-    yield made
-    made.stop()
 
 
 def test_what_our_users_send_goes_out_with_the_signature_and_nobody_else_has_to_ask(

@@ -5,29 +5,17 @@ Specification: server-server API, "Policy Servers", "Validating Policy Server si
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
-
-import pytest
 
 from homeserver.core.event import Event
 from homeserver.core.policy import KEY_ID
 from homeserver.core.signatures import SigningKey, with_signatures
 from tests.cast import refused
-from tests.federated import Federated, TestAuthority, joins_through
+from tests.federated import Federated, joins_through
 from tests.policy_server import PolicyServer, arrives, guarded, pdu_of
 from tests.stranger import Refuses, Stranger
 
 Pair = tuple[Federated, Federated]
-
-
-@pytest.fixture
-def stranger(authority: TestAuthority) -> Iterator[Stranger]:
-    """A server that asks no policy server."""
-    made = Stranger(authority)
-    made.answers["send/"] = lambda asked: {"pdus": {}}
-    yield made
-    made.stop()
 
 
 def test_what_came_unsigned_is_signed_on_the_way_in_and_what_is_refused_is_not_shown(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from homeserver.core import hashes
@@ -11,30 +9,8 @@ from homeserver.core.canonical_json import JsonObject
 from homeserver.core.event import Event
 from tests.cast import Actor
 from tests.federated import Federated, TestAuthority
-from tests.postgres import TestServer
 from tests.stranger import Asked, NotHere, Stranger, Visit, now_ms
 from tests.wire import Json
-
-
-@pytest.fixture(scope="module")
-def server(postgres: TestServer, authority: TestAuthority) -> Iterator[Federated]:
-    """One server for the tests of this module. It makes no mistakes of its own."""
-    made = Federated(postgres.fresh_database(), authority)
-    try:
-        made.start()
-        yield made
-        assert made.stop() == 0, made.output()
-        assert made.errors() == []
-    finally:
-        made.remove()
-
-
-@pytest.fixture
-def stranger(authority: TestAuthority) -> Iterator[Stranger]:
-    """Another server."""
-    made = Stranger(authority)
-    yield made
-    made.stop()
 
 
 def visit(server: Federated, stranger: Stranger, **room: Json) -> tuple[Actor, str, Visit]:

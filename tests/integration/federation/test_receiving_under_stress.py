@@ -5,22 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-
-import pytest
 
 from homeserver.core.event import Event
-from tests.federated import Federated, MakeFederated, TestAuthority, joins_through
+from tests.federated import Federated, MakeFederated, joins_through
 from tests.stranger import Asked, NoAnswer, Stranger, Visit
 from tests.wire import Json
-
-
-@pytest.fixture
-def stranger(authority: TestAuthority) -> Iterator[Stranger]:
-    """Another server, played by the test."""
-    made = Stranger(authority)
-    yield made
-    made.stop()
 
 
 def chain(seen: Visit, count: int) -> list[Event]:

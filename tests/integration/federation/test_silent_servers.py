@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cast import Actor
-from tests.federated import Federated, TestAuthority, joins_through
+from tests.federated import Federated, joins_through
 from tests.key_ring import ALGORITHM, Keys, queries
 from tests.stranger import Asked, Stranger
 from tests.wire import Json, client_path
@@ -34,13 +34,6 @@ class Silence:
 
 def _keys(user_id: str) -> Json:
     return {"user_id": user_id, "device_id": "PHONE", "algorithms": [], "keys": {}, "signatures": {}}
-
-
-@pytest.fixture
-def stranger(authority: TestAuthority) -> Iterator[Stranger]:
-    made = Stranger(authority)
-    yield made
-    made.stop()
 
 
 @pytest.fixture
