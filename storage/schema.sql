@@ -342,7 +342,7 @@ CREATE TABLE inbound_transactions (          -- answers to transactions, so that
 );
 CREATE INDEX inbound_transactions_age ON inbound_transactions (received_ts);
 
-CREATE TABLE staged_pdus (                   -- events that we have taken, but whose past has to be fetched first
+CREATE TABLE staged_pdus (                   -- events that we have taken, but whose past or keys have to be fetched first
     staged       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     room_id      text   COLLATE "C" NOT NULL,
     event_id     text   COLLATE "C" NOT NULL,

@@ -12,12 +12,13 @@ from storage.statements import Statements, json_lines, storable
 
 @dataclass(frozen=True, slots=True)
 class StagedPdu:
-    """An event that we have taken, but whose past has to be fetched first."""
+    """An event that we have taken, but whose past, or the keys of whose signers, have to be fetched first."""
 
     room_id: str
     event_id: str
     origin: str
     json: bytes
+    received_ts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +44,19 @@ class VerdictRow:
     decided_ts: int
 
 
-def stage(tx: Statements, pdus: Sequence[StagedPdu], now_ms: int) -> None:
+def stage(tx: Statements, pdus: Sequence[StagedPdu]) -> None:
     """Keep events until they can be judged."""
     tx.execute(
         "INSERT INTO staged_pdus (room_id, event_id, origin, json, received_ts)"
-        " SELECT room_id, event_id, origin, convert_to(json, 'UTF8'), %s"
-        " FROM unnest(%s::text[], %s::text[], %s::text[], string_to_array(%s, E'\\n'))"
-        " AS pdu (room_id, event_id, origin, json) ON CONFLICT DO NOTHING",
+        " SELECT room_id, event_id, origin, convert_to(json, 'UTF8'), received_ts"
+        " FROM unnest(%s::text[], %s::text[], %s::text[], string_to_array(%s, E'\\n'), %s::bigint[])"
+        " AS pdu (room_id, event_id, origin, json, received_ts) ON CONFLICT DO NOTHING",
         (
-            now_ms,
             [pdu.room_id for pdu in pdus],
             [pdu.event_id for pdu in pdus],
             [pdu.origin for pdu in pdus],
             json_lines([pdu.json for pdu in pdus]),
+            [pdu.received_ts for pdu in pdus],
         ),
     )
 
@@ -74,11 +75,11 @@ def counts_staged(tx: Cursor) -> dict[str, int]:
 def staged_in(tx: Cursor, room_id: str, but: Sequence[str], limit: int) -> list[StagedPdu]:
     """The first events that wait in a room, but for some."""
     tx.execute(
-        "SELECT event_id, origin, json FROM staged_pdus WHERE room_id = %s AND event_id <> ALL(%s::text[])"
+        "SELECT event_id, origin, json, received_ts FROM staged_pdus WHERE room_id = %s AND event_id <> ALL(%s::text[])"
         " ORDER BY staged LIMIT %s",
         (room_id, list(but), limit),
     )
-    return [StagedPdu(room_id, event_id, origin, bytes(json)) for event_id, origin, json in tx.fetchall()]
+    return [StagedPdu(room_id, event_id, origin, bytes(json), at) for event_id, origin, json, at in tx.fetchall()]
 
 
 def answer_to(tx: Cursor, origin: str, txn_id: str) -> bytes | None:

@@ -75,6 +75,8 @@ class Stranger:
         self.answers: dict[str, Answer] = {}
         """What is answered, by the beginning of the path after /_matrix/federation/v1/."""
         self.asked: list[Asked] = []
+        self.hides_keys = False
+        self.asked_for_keys = 0
         self.trust = ssl.create_default_context(cafile=str(authority.file))
         stranger = self
 
@@ -184,7 +186,11 @@ class Stranger:
         asked = Asked(request.command, request.path, json.loads(raw) if raw else None)
         status: int = 200
         body: Json | bytes = self._keys()
-        if not asked.path.startswith("/_matrix/key/v2/server"):
+        if asked.path.startswith("/_matrix/key/v2/server"):
+            self.asked_for_keys += 1
+            if self.hides_keys:
+                status, body = 500, {"errcode": "M_UNKNOWN", "error": "not now"}
+        else:
             self.asked.append(asked)
             rest = asked.path.removeprefix(PREFIX)
             answer = next((self.answers[start] for start in self.answers if rest.startswith(start)), None)

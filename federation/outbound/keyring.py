@@ -22,7 +22,7 @@ from homeserver.core.event import Event
 from homeserver.core.received import Received
 from homeserver.core.room_rules import RoomRules
 from homeserver.core.server_keys import ServerKeys, VerifyKey, may_sign_at, may_sign_event, merged
-from homeserver.core.signatures import BadSignature
+from homeserver.core.signatures import BadSignature, KeysAway
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.lru import Lru
 from storage import server_keys as table
@@ -98,25 +98,36 @@ class KeyRing:
         self._servers: Lru[str, _Server] = Lru(KEPT_SERVERS)
         self._ask_owner = Together(self._from_owner)
 
-    async def verify_events(self, events: Sequence[Event]) -> list[BadSignature | None]:
-        """For each event, None if all servers that must have signed it did, and else what is wrong."""
-        reads = [partial(_as_received, event) for event in events]
-        return await self.verify_received(
-            [read() for read in reads] if len(reads) <= INLINE_EVENTS else await self._checks.all(reads)
-        )
+    async def verify_events(self, events: Sequence[Event], *, asks: bool = True) -> list[BadSignature | None]:
+        """For each event, None if all servers that must have signed it did, and else what is wrong.
 
-    async def verify_received(self, received: Sequence[Received]) -> list[BadSignature | None]:
+        KeysAway where that may come out another time. Not `asks`: no other server is waited for.
+        """
+        reads = [partial(_as_received, event) for event in events]
+        received = [read() for read in reads] if len(reads) <= INLINE_EVENTS else await self._checks.all(reads)
+        return await self.verify_received(received, asks=asks)
+
+    async def verify_received(self, received: Sequence[Received], *, asks: bool = True) -> list[BadSignature | None]:
         """The same for events as they were received."""
         needs = [_needs_of(each) for each in received]
-        await self._gather([need for found in needs if not isinstance(found, BadSignature) for need in found])
+        wanted = [need for found in needs if not isinstance(found, BadSignature) for need in found]
+        if asks:
+            await self._gather(wanted)
+        else:
+            await self._load([need.server for need in self._unmet(wanted)])
         work: list[Callable[[], BadSignature | None]] = []
         for each, found in zip(received, needs, strict=True):
             if isinstance(found, BadSignature):
                 work.append(partial(_same, found))
             else:
-                candidates = [(need, need.keys_from(self._known(need.server))) for need in found]
+                candidates = [_Candidates(need, *self._keys_for(need)) for need in found]
                 work.append(partial(_check_event, each, candidates))
         return await self._checks.all(work)
+
+    async def get_keys_of(self, events: Sequence[Event]) -> None:
+        """Ask for the keys that these events are signed with, also servers that were away a moment ago."""
+        found = [_needs_of(_as_received(event)) for event in events]
+        await self._gather([need for needs in found if isinstance(needs, list) for need in needs], must_ask=True)
 
     async def verify_json(self, server: str, value: JsonObject, minimum_valid_until_ts: int | None = None) -> None:
         """Raise BadSignature unless the server signed the object with a key that is valid up to then (None: now)."""
@@ -163,6 +174,14 @@ class KeyRing:
             return self._own.verify_keys()
         entry = self._servers.get(server)
         return {} if entry is None else entry.keys
+
+    def _keys_for(self, need: Need) -> tuple[list[VerifyKey], bool]:
+        """The keys that the signature may be by, and whether others may come to be known soon."""
+        keys = need.keys_from(self._known(need.server))
+        if keys or need.server == self._own.server:
+            return keys, False
+        entry = self._entry(need.server)
+        return keys, entry.failures > 0 or entry.ask_again_ms(must_ask=False) <= self._clock.now_ms()
 
     async def _gather(self, needs: Sequence[Need], *, must_ask: bool = False) -> None:
         """Get the keys for these needs, as far as they are to be had. `must_ask`: also of servers that were away."""
@@ -259,6 +278,16 @@ class KeyRing:
         await self._database.write(table.store, list(latest.values()), responses)
 
 
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """A signature that must be checked, and the keys that it may be by."""
+
+    need: Need
+    keys: Sequence[VerifyKey]
+    may_come: bool
+    """Whether a key that is not known now may be to be had later."""
+
+
 def _as_received(event: Event) -> Received:
     """An event that is at hand, with what must be known of it to check its signatures."""
     pdu = event.to_pdu()
@@ -283,19 +312,25 @@ def _needs_of(received: Received) -> list[Need] | BadSignature:
     return needs
 
 
-def _check_event(received: Received, candidates: Sequence[tuple[Need, Sequence[VerifyKey]]]) -> BadSignature | None:
+def _check_event(received: Received, candidates: Sequence[_Candidates]) -> BadSignature | None:
     """What is wrong with the signatures of an event. Signatures with unknown or expired keys are skipped."""
     event_id = received.event.event_id
-    for need, keys in candidates:
-        if not keys:
-            return BadSignature(
+    away: KeysAway | None = None
+    for each in candidates:
+        need = each.need
+        if not each.keys:
+            what = (
                 f"{event_id} is signed by {need.server} with {' and '.join(need.key_ids)}, of which no key "
                 f"that was valid at {need.valid_until_ts} can be found"
             )
+            if not each.may_come:
+                return BadSignature(what)
+            away = away or KeysAway(f"{what} now")
+            continue
         signed_with = received.signatures[need.server]
-        if not _any_holds(received.signed, [(signed_with[key.key_id], key.key_base64) for key in keys]):
+        if not _any_holds(received.signed, [(signed_with[key.key_id], key.key_base64) for key in each.keys]):
             return BadSignature(f"the signature of {need.server} on {event_id} does not match")
-    return None
+    return away
 
 
 def _any_holds(message: bytes, pairs: Sequence[tuple[str, str]]) -> bool:

@@ -30,6 +30,10 @@ class BadSignature(ValueError):
     """The object is not validly signed by that key."""
 
 
+class KeysAway(BadSignature):
+    """Whether the object is validly signed cannot be told now: a key that signed it is not to be had."""
+
+
 class BadKey(ValueError):
     """The text holds no signing key."""
 

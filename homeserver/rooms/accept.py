@@ -15,8 +15,10 @@ import structlog
 
 from homeserver.core.event import Event
 from homeserver.core.ids import EventId, server_name_of
+from homeserver.core.signatures import KeysAway
 from homeserver.rooms import judge_remote
 from homeserver.rooms.append import Appender, sentence
+from homeserver.rooms.awaited_keys import AwaitedKeys
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.gaps import Filling, GapFiller, PeerFailed, Peers
 from homeserver.rooms.heads import Heads
@@ -87,13 +89,17 @@ class Accepter:
         self._clock = clock
         self._turns: Turns[str] = Turns()
 
-    async def accept(self, room_id: str, events: Sequence[Event], origin: str) -> Outcomes:
+    async def accept(
+        self, room_id: str, events: Sequence[Event], origin: str, awaited: AwaitedKeys | None = None
+    ) -> Outcomes:
         """Take events of a room in order; what is missing of their past is fetched from `origin` first.
 
         They are well formed and their content is what was hashed (homeserver.rooms.incoming); signatures are checked
-        here.
+        here, but no keys are asked for: see `get_keys_of`.
         """
-        outcomes, signed = await self._checked(room_id, events, origin)
+        outcomes, signed, unsure = await self._checked(room_id, events, origin)
+        outcomes.update(unsure)
+        signed = _set_aside(signed, (awaited or AwaitedKeys()).held_up_by(unsure), outcomes)
         async with self._turns.at(room_id):
             batch = await self._place(room_id, signed, origin)
             outcomes.update(batch.outcomes())
@@ -105,15 +111,19 @@ class Accepter:
     async def accept_at_once(self, room_id: str, events: Sequence[Event], origin: str) -> tuple[Outcomes, list[Event]]:
         """Take those events whose past is here; gives the others back. They may have to wait for their turn.
 
-        No other server is waited for: what the room's policy server has to be asked for is given back too.
+        No other server is waited for: what the room's policy server has to be asked for, and what is signed with keys
+        that are not here, is given back too.
         """
-        outcomes, signed = await self._checked(room_id, events, origin)
-        if not signed:
-            return outcomes, []
-        async with self._turns.at(room_id):
-            batch = await self._place(room_id, signed, origin, asks=False)
-        outcomes.update(batch.outcomes())
-        return outcomes, [gap.event for gap in batch.unplaced]
+        outcomes, signed, unsure = await self._checked(room_id, events, origin)
+        if signed:
+            async with self._turns.at(room_id):
+                batch = await self._place(room_id, signed, origin, asks=False)
+            outcomes.update(batch.outcomes())
+        return outcomes, [event for event in events if event.event_id in unsure or event.event_id not in outcomes]
+
+    async def get_keys_of(self, events: Sequence[Event]) -> None:
+        """Ask for the keys that events are signed with."""
+        await self._verifier.get_keys_of(events)
 
     async def accept_membership(self, event: Event, origin: str) -> EventRow:
         """Take a signed join, leave or knock; Forbidden unless it is accepted. Returns when it is committed."""
@@ -139,20 +149,25 @@ class Accepter:
         if verdicts:
             await self._writer.append([], [partial(staging.write_verdicts, verdicts=verdicts)])
 
-    async def _checked(self, room_id: str, events: Sequence[Event], origin: str) -> tuple[Outcomes, list[Event]]:
-        """Outcomes of those whose signatures do not hold, and the others."""
-        problems = await self._verifier.verify_events(events)
+    async def _checked(
+        self, room_id: str, events: Sequence[Event], origin: str
+    ) -> tuple[Outcomes, list[Event], Outcomes]:
+        """Outcomes of those whose signatures do not hold, those whose signatures do, and of which it cannot be told."""
+        problems = await self._verifier.verify_events(events, asks=False)
         outcomes: Outcomes = {}
+        unsure: Outcomes = {}
         signed: list[Event] = []
         for event, problem in zip(events, problems, strict=True):
             if problem is None and event.room_id == room_id:
                 signed.append(event)
+            elif isinstance(problem, KeysAway) and event.room_id == room_id:
+                unsure[event.event_id] = Outcome(Fate.UNDECIDED, judge_remote.SIGNATURES, str(problem))
             else:
                 reason = "it is of another room" if problem is None else str(problem)
                 outcomes[event.event_id] = Outcome(Fate.DROPPED, judge_remote.SIGNATURES, reason)
         if outcomes:
             await self.refuse(room_id, origin, list(outcomes.items()))
-        return outcomes, signed
+        return outcomes, signed, unsure
 
     async def _place(self, room_id: str, events: Sequence[Event], origin: str, *, asks: bool = True) -> Batch:
         def place(placer: Placer) -> Batch:
@@ -165,26 +180,33 @@ class Accepter:
     async def _with_past(self, room_id: str, events: Sequence[Event], origin: str) -> Outcomes:
         """Fetch the past of events, then take them."""
         room = await self._heads.get(room_id)
+        asked = RoomOfEvents(room_id, room.rules)
         outcomes: Outcomes = {}
+        named = _named_by(events)
         lost, reason, is_passing = list(events), "what it follows or leans on cannot be had", False
         # Who sent them should know; if not, whoever made the room is likely to.
         for server in dict.fromkeys((origin, server_name_of(room.create.sender))):
             try:
-                filling = await self._gaps.fill(
-                    server, RoomOfEvents(room_id, room.rules), lost, room.extremity_ids[:MOST_EARLIEST]
-                )
+                filling = await self._gaps.fill(server, asked, lost, room.extremity_ids[:MOST_EARLIEST])
             except PeerFailed as failed:
                 reason, is_passing = str(failed), is_passing or failed.is_passing
                 continue
+            named |= _named_in(filling)
             batch = await self._run(room_id, origin, partial(place_filling, filling=filling))
             outcomes.update(batch.outcomes())
             lost = [event for event in lost if event.event_id not in outcomes]
             if not lost:
                 break
+        unsure = {event_id: event for event_id, event in asked.undecided.items() if event_id in named - outcomes.keys()}
+        if unsure and not is_passing:
+            reason, is_passing = f"the keys are not to be had now that {min(unsure)} is signed with", True
         fate = Outcome(Fate.UNDECIDED if is_passing else Fate.DROPPED, judge_remote.PAST, reason)
         if lost and not is_passing:
             await self.refuse(room_id, origin, [(event.event_id, fate) for event in lost])
         outcomes.update({event.event_id: fate for event in lost})
+        for event_id, event in unsure.items():
+            reason = "the keys that it is signed with are not to be had now"
+            outcomes.setdefault(event_id, Outcome(Fate.UNDECIDED, judge_remote.SIGNATURES, reason, event=event))
         return outcomes
 
     async def _run(self, room_id: str, origin: str, place: Callable[[Placer], Batch]) -> Batch:
@@ -251,6 +273,29 @@ class Accepter:
                 rule=outcome.rule,
                 reason=outcome.reason,
             )
+
+
+def _named_by(events: Iterable[Event]) -> set[EventId]:
+    """What events follow and lean on."""
+    return {event_id for event in events for event_id in (*event.prev_events, *event.auth_events)}
+
+
+def _named_in(filling: Filling) -> set[EventId]:
+    claimed = {event_id for step in filling.steps for event_id in step.claim or ()}
+    return claimed | _named_by([*filling.outliers, *(step.event for step in filling.steps)])
+
+
+def _set_aside(events: Sequence[Event], awaited: set[str], outcomes: Outcomes) -> list[Event]:
+    """Those of the events that do not stand on what is awaited."""
+    going_on: list[Event] = []
+    for event in events:
+        if awaited.isdisjoint((*event.prev_events, *event.auth_events)):
+            going_on.append(event)
+        else:
+            awaited.add(event.event_id)
+            reason = "it may be judged when that is"
+            outcomes[event.event_id] = Outcome(Fate.UNDECIDED, judge_remote.AWAITED, reason)
+    return going_on
 
 
 def _nothing(tx: Statements) -> None:

@@ -45,7 +45,7 @@ class Explanations:
         if found.row is not None:
             lines += _told_of(found.row, found.room_id or "a room that is gone")
         if found.waits_for is not None:
-            lines.append(f"It came from {found.waits_for} and waits here for its past to be fetched.")
+            lines.append(f"It came from {found.waits_for} and waits here for its past, or for keys, to be fetched.")
         verdict = found.verdict
         if verdict is not None:
             lines.append(f"It came from {verdict.origin} for the room {verdict.room_id} and was {verdict.verdict}.")

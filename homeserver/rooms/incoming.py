@@ -6,7 +6,7 @@ Specification: server-server API, "Checks performed on receipt of a PDU", checks
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from homeserver.core.canonical_json import MAX_FEDERATION_NESTING, BadJson, JsonObject, JsonValue, decode
@@ -14,18 +14,24 @@ from homeserver.core.event import BadEvent, Event
 from homeserver.core.ids import EventId
 from homeserver.core.received import Received, receive
 from homeserver.core.room_rules import RoomRules
-from homeserver.core.signatures import BadSignature
+from homeserver.core.signatures import BadSignature, KeysAway
 
 
 class Verifier(Protocol):
     """Checks signatures on events; the key ring does."""
 
-    async def verify_events(self, events: Sequence[Event]) -> Sequence[BadSignature | None]:
-        """For each event None, or what is wrong."""
+    async def verify_events(self, events: Sequence[Event], *, asks: bool = True) -> Sequence[BadSignature | None]:
+        """For each event None, or what is wrong: KeysAway where that cannot be told now. Not `asks`: nobody else is."""
         ...
 
-    async def verify_received(self, received: Sequence[Received]) -> Sequence[BadSignature | None]:
+    async def verify_received(
+        self, received: Sequence[Received], *, asks: bool = True
+    ) -> Sequence[BadSignature | None]:
         """The same for events as they were received."""
+        ...
+
+    async def get_keys_of(self, events: Sequence[Event]) -> None:
+        """Have the keys at hand, as far as they are to be had, that these events are signed with."""
         ...
 
 
@@ -35,6 +41,8 @@ class RoomOfEvents:
 
     room_id: str
     rules: RoomRules
+    undecided: dict[EventId, Event] = field(default_factory=dict, compare=False, repr=False)
+    """Of those that were read: events whose signers' keys are not to be had now. Kept by whoever may try again."""
 
 
 def read_pdu(pdu: JsonValue, rules: RoomRules) -> Event:
@@ -60,15 +68,18 @@ def read_each(pdus: Iterable[JsonValue | bytes], room: RoomOfEvents) -> dict[Eve
     return events
 
 
-async def verified(received: Sequence[Received], verifier: Verifier) -> list[Event]:
+async def verified(received: Sequence[Received], room: RoomOfEvents, verifier: Verifier) -> list[Event]:
     """Those of the events that are rightly signed."""
     problems = await verifier.verify_received(received)
+    for each, problem in zip(received, problems, strict=True):
+        if isinstance(problem, KeysAway):
+            room.undecided[each.event.event_id] = each.event
     return [each.event for each, problem in zip(received, problems, strict=True) if problem is None]
 
 
 async def read_all(pdus: Sequence[JsonValue], room: RoomOfEvents, verifier: Verifier) -> list[Event]:
     """Those of the events that belong to the room, are well formed and rightly signed, in their order."""
-    return await verified(list(read_each(pdus, room).values()), verifier)
+    return await verified(list(read_each(pdus, room).values()), room, verifier)
 
 
 def objects(value: JsonValue) -> list[JsonObject]:

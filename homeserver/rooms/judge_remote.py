@@ -26,6 +26,7 @@ CURRENT_STATE: Final = "6. authorisation rules, by the current state of the room
 POLICY_SERVER: Final = "7. policy server of the room"
 SERVER_ACL: Final = "server access control list of the room"
 PAST: Final = "its past cannot be fetched"
+AWAITED: Final = "it stands on an event that waits for the keys of its signers"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,17 +26,21 @@ class Fate(StrEnum):
     DROPPED = "dropped"
     """Not stored: it is as if it had not come."""
     UNDECIDED = "undecided"
-    """Not stored, as its past cannot be had now. It may be judged another time."""
+    """Not stored, as its past or the keys of its signers cannot be had now. It may be judged another time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of an event, the check that decided it, and the reason. `row` where it is stored."""
+    """What became of an event, the check that decided it, and the reason. `row` where it is stored.
+
+    `event` where it was fetched with the past of another, and may be judged another time.
+    """
 
     fate: Fate
     rule: str = ""
     reason: str = ""
     row: EventRow | None = None
+    event: Event | None = None
 
     @property
     def error(self) -> str | None:

@@ -74,7 +74,7 @@ class RemotePeers:
                 read = read_each((put_down.pdu for put_down in piece), room)
                 lacking = await absent(read.keys() - found.keys())
                 for event in await verified(
-                    [each for each in read.values() if each.event.event_id in lacking], self._verifier
+                    [each for each in read.values() if each.event.event_id in lacking], room, self._verifier
                 ):
                     found[event.event_id] = event
         return list(found.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from homeserver.rooms.put_off import MOST_IN_ROOM, MOST_TRIES, PutOff
+from homeserver.rooms.put_off import MOST_IN_ROOM, MOST_OF_ALL, MOST_TRIES, PutOff
 from homeserver.runtime.clock import FakeClock
 
 ROOM, OTHER = "!room:a.example", "!other:a.example"
@@ -50,3 +50,28 @@ def test_a_room_puts_off_so_many_events_and_no_more() -> None:
     assert not put_off.put_off(ROOM, "$more", "a.example")
     assert put_off.put_off(ROOM, "$7", "a.example")
     assert put_off.put_off(OTHER, "$more", "a.example")
+
+
+def test_what_is_held_is_tried_when_it_is_released_and_not_before() -> None:
+    clock = FakeClock()
+    put_off = PutOff(clock)
+    assert put_off.hold(ROOM, "$one", "a.example")
+    assert put_off.hold(ROOM, "$two", "a.example")
+    clock.advance(1_000_000)
+    put_off.is_back("a.example")
+    assert put_off.due_rooms() == []
+    put_off.release(ROOM, {"$two"})
+    assert put_off.due_rooms() == [ROOM]
+    assert put_off.not_due(ROOM) == ["$two"]
+
+
+def test_so_many_events_are_put_off_in_all_rooms_and_no_more() -> None:
+    put_off = PutOff(FakeClock())
+    rooms, rest = divmod(MOST_OF_ALL, MOST_IN_ROOM)
+    assert rest == 0
+    for room in range(rooms):
+        assert all(put_off.put_off(f"!{room}", f"${number}", "a.example") for number in range(MOST_IN_ROOM))
+    assert not put_off.put_off(ROOM, "$more", "a.example")
+    put_off.forget("!0", ["$0", "$never"])
+    assert put_off.put_off(ROOM, "$more", "a.example")
+    assert not put_off.put_off(ROOM, "$yet more", "a.example")
