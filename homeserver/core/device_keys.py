@@ -7,7 +7,7 @@ Specification: client-server API, "Device keys", "Cross-signing"; "Signing JSON"
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from homeserver.core import canonical_json
@@ -41,6 +41,11 @@ class DeviceKeys:
     ed25519: str
     identity: Mapping[str, str]
     json: bytes
+    key_id: str = field(init=False)
+    """Under which it signs."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key_id", f"{ED25519}:{self.device_id}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,14 @@ Specification: client-server API, "One-time and fallback keys"; "Signing JSON" i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
 from homeserver.core import canonical_json
 from homeserver.core.canonical_json import BadJson, JsonObject, NotCanonical
-from homeserver.core.device_keys import ED25519, BadKeys, DeviceKeys, check_form
+from homeserver.core.device_keys import BadKeys, DeviceKeys, check_form
 from homeserver.core.signature_sums import FEWEST, hold_together
 from homeserver.core.signatures import BadSignature, signature_on, signed_bytes, verify_bytes
 
@@ -43,21 +43,31 @@ class _Usual(msgspec.Struct, forbid_unknown_fields=True):
     fallback: bool | msgspec.UnsetType = msgspec.UNSET
 
 
-class _Signed(msgspec.Struct):
-    """What is signed of it."""
-
-    key: str
-    fallback: bool | msgspec.UnsetType = msgspec.UNSET
-
-
 _usual: Final = msgspec.json.Decoder(_Usual)
 
+# In the canonical form it comes last, and no string holds it: quotes in strings are escaped.
+_SIGNATURES: Final = b',"signatures":'
 
-def read_one_time_key(name: str, value: msgspec.Raw, device: DeviceKeys | None) -> UploadedKey:
-    """A one-time or fallback key of a device. Raises BadKeys, or BadSignature where a signature is missing.
+
+def read_one_time_keys(given: Mapping[str, msgspec.Raw], device: DeviceKeys | None) -> list[UploadedKey]:
+    """One-time or fallback keys of a device, by name. Raises BadKeys, or BadSignature where a signature is missing.
 
     Keys of signed_… algorithms must be signed by the device. Others may be any string or object.
     """
+    return [_read(name, value, device) for name, value in given.items()]
+
+
+def verify_one_time_keys(keys: Sequence[UploadedKey], device: DeviceKeys | None) -> None:
+    """Raise BadSignature unless the device has signed all keys that need a signature."""
+    signed = [key.signed for key in keys if key.signed is not None]
+    if device is None or not signed or (len(signed) >= FEWEST and hold_together(signed, device.ed25519)):
+        return
+    for key in keys:
+        if key.signed is not None and not verify_bytes(*key.signed, device.ed25519):
+            raise BadSignature(f"{key.name}: the signature of {device.user_id} with {device.key_id} does not match")
+
+
+def _read(name: str, value: msgspec.Raw, device: DeviceKeys | None) -> UploadedKey:
     algorithm, colon, key_id = name.partition(":")
     if not algorithm or not colon or not key_id or len(name) > MAX_KEY_NAME or "\0" in name:
         raise BadKeys(f"{name[:40]!r} is no name of a key: it must be algorithm:key_id.")
@@ -71,23 +81,11 @@ def read_one_time_key(name: str, value: msgspec.Raw, device: DeviceKeys | None) 
     if not algorithm.startswith(SIGNED_PREFIX):
         return UploadedKey(algorithm, key_id, json, None)
     owner = _owner(name, device)
-    signature = usual.signatures.get(owner.user_id, {}).get(f"{ED25519}:{owner.device_id}")
+    by_key = usual.signatures.get(owner.user_id)
+    signature = None if by_key is None else by_key.get(owner.key_id)
     if signature is None:
-        raise BadSignature(f"there is no signature of {owner.user_id} with {ED25519}:{owner.device_id}")
-    message = canonical_json.encode_trusted(_Signed(usual.key, usual.fallback))
-    return UploadedKey(algorithm, key_id, json, (message, signature))
-
-
-def verify_one_time_keys(keys: Sequence[UploadedKey], device: DeviceKeys | None) -> None:
-    """Raise BadSignature unless the device has signed all keys that need a signature."""
-    signed = [key.signed for key in keys if key.signed is not None]
-    if device is None or not signed or (len(signed) >= FEWEST and hold_together(signed, device.ed25519)):
-        return
-    for key in keys:
-        if key.signed is not None and not verify_bytes(*key.signed, device.ed25519):
-            raise BadSignature(
-                f"{key.name}: the signature of {device.user_id} with {ED25519}:{device.device_id} does not match"
-            )
+        raise BadSignature(f"there is no signature of {owner.user_id} with {owner.key_id}")
+    return UploadedKey(algorithm, key_id, json, (json[: json.index(_SIGNATURES)] + b"}", signature))
 
 
 def _read_any(algorithm: str, key_id: str, name: str, given: msgspec.Raw, device: DeviceKeys | None) -> UploadedKey:
@@ -113,7 +111,7 @@ def _read_any(algorithm: str, key_id: str, name: str, given: msgspec.Raw, device
 
 
 def _signed(value: JsonObject, owner: DeviceKeys) -> tuple[bytes, str]:
-    return signed_bytes(value), signature_on(value, owner.user_id, f"{ED25519}:{owner.device_id}")
+    return signed_bytes(value), signature_on(value, owner.user_id, owner.key_id)
 
 
 def _owner(name: str, device: DeviceKeys | None) -> DeviceKeys:

@@ -10,7 +10,7 @@ import msgspec
 
 from homeserver.core.canonical_json import JsonObject
 from homeserver.core.device_keys import DeviceKeys, check_device_keys, parse_stored
-from homeserver.core.one_time_keys import UploadedKey, read_one_time_key, verify_one_time_keys
+from homeserver.core.one_time_keys import UploadedKey, read_one_time_keys, verify_one_time_keys
 from homeserver.encryption.refusals import refusing_bad_keys, refusing_changed_keys
 from homeserver.encryption.stock import HeldKeys, OneTimeKeyStock
 from homeserver.runtime.log import Writer
@@ -122,8 +122,8 @@ def check_keys(user_id: str, device_id: str, known: DeviceKeys | None, is_taken:
             if known.json == fresh.json:
                 fresh = None
     device_keys = fresh or known
-    one_time = [read_one_time_key(*each, device_keys) for each in upload.one_time_keys.items()]
-    fallback = [read_one_time_key(*each, device_keys) for each in upload.fallback_keys.items()]
+    one_time = read_one_time_keys(upload.one_time_keys, device_keys)
+    fallback = read_one_time_keys(upload.fallback_keys, device_keys)
     verify_one_time_keys([*one_time, *fallback], device_keys)
     if len({key.algorithm for key in fallback}) < len(fallback):
         raise InvalidParam("There can be one fallback key for each algorithm only.")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from homeserver.core import canonical_json
 from homeserver.core.canonical_json import JsonObject, JsonValue
 from homeserver.core.device_keys import BadKeys, DeviceKeys, check_device_keys
-from homeserver.core.one_time_keys import UploadedKey, read_one_time_key, verify_one_time_keys
+from homeserver.core.one_time_keys import UploadedKey, read_one_time_keys, verify_one_time_keys
 from homeserver.core.signatures import BadSignature, SigningKey, sign_json
 
 USER, DEVICE = "@romeo:verona.example", "k"
@@ -37,7 +37,8 @@ def device() -> DeviceKeys:
 
 def read(value: JsonValue, name: str = "signed_curve25519:A", owner: DeviceKeys | None = None) -> UploadedKey:
     """The key, which came with spaces and in whatever order."""
-    return read_one_time_key(name, msgspec.Raw(json.dumps(value).encode()), owner or device())
+    (key,) = read_one_time_keys({name: msgspec.Raw(json.dumps(value).encode())}, owner or device())
+    return key
 
 
 def checked(*values: JsonValue) -> list[UploadedKey]:
@@ -56,6 +57,7 @@ def many(count: int) -> list[JsonValue]:
         {"key": "x"},
         {"key": 'ü\\"', "fallback": True},
         {"key": "x", "fallback": False},
+        {"key": ',"signatures":{'},
         {"key": "x", "more": {"z": 1, "a": [None, 1.0]}},
         {"key": "x", "unsigned": {"y": 1}},
     ],
@@ -99,7 +101,7 @@ def test_what_is_wrong_with_a_key_is_told() -> None:
             with pytest.raises(BadKeys):
                 read(value, name)
     with pytest.raises(BadKeys):
-        read_one_time_key("a:b", msgspec.Raw(b'{"key":"\xff"}'), None)
+        read_one_time_keys({"a:b": msgspec.Raw(b'{"key":"\xff"}')}, None)
     with pytest.raises(BadKeys):
         read("a string", "signed_x:y")
 
@@ -114,7 +116,7 @@ def test_keys_of_signed_algorithms_must_be_signed_by_the_device() -> None:
         with pytest.raises(BadSignature, match="no signature"):
             read({**value, "more": 1})
     with pytest.raises(BadSignature, match="keys of the device first"):
-        read_one_time_key("signed_x:y", msgspec.Raw(json.dumps(signed).encode()), None)
+        read_one_time_keys({"signed_x:y": msgspec.Raw(json.dumps(signed).encode())}, None)
     wrong_ones: list[JsonObject] = [
         sign_json({"key": "x"}, USER, OTHER),
         {**signed, "key": "y"},

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from random import Random
 
+import nacl.bindings
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,8 +14,11 @@ from homeserver.core.signature_sums import hold_together
 from homeserver.core.signatures import SigningKey, verify_bytes
 from homeserver.core.unpadded_base64 import decode_base64, encode_base64
 
-KEY, OTHER = SigningKey.generate("k"), SigningKey.generate("k")
+SEED = bytes(range(32))
+KEY, OTHER = SigningKey("k", SEED), SigningKey.generate("k")
 ORDER = 2**252 + 27742317777372353535851937790883648493
+PRIME = 2**255 - 19
+OF_ORDER_EIGHT = bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05")
 
 Signed = list[tuple[bytes, str]]
 
@@ -79,6 +84,48 @@ def test_differences_made_to_cancel_each_other_do_so_half_of_the_times_at_most()
 
     passed = sum(hold_together(crafted(Random(number)), KEY.verify_key_base64) for number in range(200))
     assert passed < 150
+
+
+def signed_with_point(message: bytes, point: bytes, exponent: int) -> tuple[bytes, str]:
+    """What only the owner of the key can make: the equation holds if the point is that many times the base."""
+    public = decode_base64(KEY.verify_key_base64)
+    secret = int.from_bytes(hashlib.sha512(SEED).digest()[:32], "little") & (1 << 254) - 8 | 1 << 254
+    value = int.from_bytes(hashlib.sha512(point + public + message).digest(), "little")
+    return message, encode_base64(point + ((exponent + value * secret) % ORDER).to_bytes(32, "little"))
+
+
+def point_of(exponent: int) -> bytes:
+    return nacl.bindings.crypto_scalarmult_ed25519_base_noclamp(exponent.to_bytes(32, "little"))
+
+
+def test_a_point_is_taken_where_one_signature_alone_may_have_it() -> None:
+    usual = signed_with_point(b"x", point_of(1234), 1234)
+    assert verify_bytes(*usual, KEY.verify_key_base64)
+    assert hold_together([*signed(6), usual], KEY.verify_key_base64)
+    sign = 1 << 255
+    small = [int.from_bytes(OF_ORDER_EIGHT, "little")]
+    small += [0, 1, PRIME - 1, PRIME - small[0]]
+    for y in [*small, *(y + PRIME for y in range(19)), *(y | sign for y in small), PRIME | sign, PRIME + 1 | sign]:
+        odd = signed_with_point(b"x", y.to_bytes(32, "little"), 0)
+        assert not verify_bytes(*odd, KEY.verify_key_base64)
+        assert not hold_together([*signed(6), odd], KEY.verify_key_base64), y
+
+
+def test_a_point_with_a_small_part_is_refused_as_it_is_alone() -> None:
+    mixed = signed_with_point(b"x", nacl.bindings.crypto_core_ed25519_add(point_of(1234), OF_ORDER_EIGHT), 1234)
+    assert not verify_bytes(*mixed, KEY.verify_key_base64)
+    assert not hold_together([*signed(6), mixed], KEY.verify_key_base64)
+
+
+@given(st.integers(0, 49), st.binary(max_size=200), st.sampled_from(["", "=", "=="]))
+def test_fifty_are_judged_as_each_of_them_is(place: int, message: bytes, padding: str) -> None:
+    several = signed(50)
+    several[place] = message, KEY.sign_bytes(message).replace("+", "-").replace("/", "_") + padding
+    assert all(verify_bytes(*one, KEY.verify_key_base64) for one in several)
+    assert hold_together(several, KEY.verify_key_base64)
+    several[place] = message + b"x", several[place][1]
+    assert not verify_bytes(*several[place], KEY.verify_key_base64)
+    assert not hold_together(several, KEY.verify_key_base64)
 
 
 @given(st.lists(st.tuples(st.binary(max_size=40), st.text(max_size=90)), max_size=10), st.text(max_size=50))
