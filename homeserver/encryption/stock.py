@@ -165,6 +165,14 @@ class OneTimeKeyStock:
         """The keys of a device, if they are in memory."""
         return self._recent.get(device) or self._alive.get(device)
 
+    def begin(self, device: int) -> HeldKeys | None:
+        """The keys of a device that has never uploaded any: none. None: this device's keys are being read just now."""
+        held = self.of(device)
+        if held is None and device not in self._loading:
+            held = HeldKeys(device, ())
+            self._keep(held)
+        return held
+
     async def load(self, devices: Iterable[int]) -> dict[int, HeldKeys]:
         """The keys of some devices, read where they are not in memory."""
         found, _ = await self.load_beside(devices, None)

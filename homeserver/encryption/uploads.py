@@ -9,11 +9,13 @@ from typing import Final
 import msgspec
 
 from homeserver.core.canonical_json import JsonObject
-from homeserver.core.device_keys import DeviceKeys, check_device_keys, parse_stored
+from homeserver.core.device_keys import KEY_BYTES, DeviceKeys, check_device_keys, parse_stored
 from homeserver.core.one_time_keys import UploadedKey, read_one_time_keys, verify_one_time_keys
+from homeserver.core.unpadded_base64 import decode_base64
 from homeserver.encryption.refusals import refusing_bad_keys, refusing_changed_keys
 from homeserver.encryption.stock import HeldKeys, OneTimeKeyStock
 from homeserver.runtime.log import Writer
+from homeserver.users.new_devices import NewDevices
 from homeserver.web.access import Requester
 from homeserver.web.errors import BadRequest, Forbidden, InvalidParam
 from storage import cross_signing as cross_signing_table
@@ -49,10 +51,11 @@ class CheckedUpload:
 class KeyUploads:
     """Takes keys of devices. All is checked before anything is kept."""
 
-    def __init__(self, database: Database, writer: Writer, stock: OneTimeKeyStock) -> None:
+    def __init__(self, database: Database, writer: Writer, stock: OneTimeKeyStock, new_devices: NewDevices) -> None:
         self._database = database
         self._writer = writer
         self._stock = stock
+        self._new_devices = new_devices
 
     async def upload(self, who: Requester, upload: Upload) -> dict[str, int]:
         """Keep keys of the requester's device; how many unclaimed one-time keys it has then, by algorithm."""
@@ -63,15 +66,21 @@ class KeyUploads:
             held = self._stock.of(device)
             return await self._database.read(one_time_key_table.counts, device) if held is None else held.counts()
 
-        def check(tx: Cursor) -> CheckedUpload:
-            return check_upload(tx, user_id, device_id, device, upload)
-
-        # In a database thread: fifty signatures take some milliseconds.
+        is_new = self._new_devices.take(device) and not _may_be_key(device_id)
+        held = self._stock.begin(device) if is_new else None
+        checked: CheckedUpload | None
+        # In a database thread: fifty signatures take a millisecond.
         with refusing_bad_keys():
-            found, checked = await self._stock.load_beside([device], check)
+            if held is not None:
+                checked = await self._database.read(lambda _: check_keys(user_id, device_id, None, False, upload))
+            else:
+                found, checked = await self._stock.load_beside(
+                    [device], lambda tx: check_upload(tx, user_id, device_id, device, upload)
+                )
+                held = found[device]
         assert checked is not None
-        await self._keep(who.user_id, who.device_id, found[device], checked)
-        return found[device].counts()
+        await self._keep(who.user_id, who.device_id, held, checked)
+        return held.counts()
 
     async def _keep(self, user_id: str, device_id: str, held: HeldKeys, checked: CheckedUpload) -> None:
         """Write all that is new, in one transaction."""
@@ -128,6 +137,14 @@ def check_keys(user_id: str, device_id: str, known: DeviceKeys | None, is_taken:
     if len({key.algorithm for key in fallback}) < len(fallback):
         raise InvalidParam("There can be one fallback key for each algorithm only.")
     return CheckedUpload(fresh, _kept(one_time), _kept(fallback))
+
+
+def _may_be_key(device_id: str) -> bool:
+    """Whether a cross-signing key can be called like that."""
+    try:
+        return len(decode_base64(device_id)) == KEY_BYTES
+    except ValueError:
+        return False
 
 
 def _kept(keys: Sequence[UploadedKey]) -> list[OneTimeKey]:

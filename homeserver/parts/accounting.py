@@ -16,6 +16,7 @@ from homeserver.users.filters import Filters
 from homeserver.users.jobs import UserJobs
 from homeserver.users.login import Login
 from homeserver.users.new_accounts import NewAccounts
+from homeserver.users.new_devices import NewDevices
 from homeserver.users.openid import OpenId
 from homeserver.users.passwords import Passwords
 from homeserver.users.profiles import Profiles, RemoteProfiles
@@ -55,6 +56,7 @@ class Accounting:
     openid: OpenId
     to_device: ToDevice
     device_numbers: DeviceNumbers
+    new_devices: NewDevices
 
 
 def make_accounting(base: Foundations, limiter: Limiter, remote: RemoteProfiles | None = None) -> Accounting:
@@ -63,7 +65,8 @@ def make_accounting(base: Foundations, limiter: Limiter, remote: RemoteProfiles 
     passwords = Passwords(settings.passwords, base.reactor)
     tokens = Tokens(database, clock)
     sightings = Sightings(database, clock)
-    sessions = Sessions(database, base.writer, base.ring, tokens, clock)
+    new_devices = NewDevices()
+    sessions = Sessions(database, base.writer, base.ring, tokens, new_devices, clock)
     uia_sessions = UiaSessions(clock)
     credentials = Credentials(database, passwords, uia_sessions, limiter, base.server_name)
     new_accounts = NewAccounts(database, sessions, clock, base.server_name)
@@ -103,4 +106,5 @@ def make_accounting(base: Foundations, limiter: Limiter, remote: RemoteProfiles 
             DeviceMessages(base.writer) if settings.federation.enabled else None,
         ),
         device_numbers=device_numbers,
+        new_devices=new_devices,
     )

@@ -51,7 +51,7 @@ def make_encryption(base: Foundations, users: Accounting, remote: RemoteKeys) ->
     stock = OneTimeKeyStock(database, writer, base.ring)
     claims = KeyClaims(database, writer, stock, users.device_numbers, remote, base.server_name)
     return Encryption(
-        keys=Keys(KeyUploads(database, writer, stock), queries, claims),
+        keys=Keys(KeyUploads(database, writer, stock, users.new_devices), queries, claims),
         for_servers=KeysForServers(database, queries, claims, base.server_name),
         received_messages=ReceivedMessages(database, writer, base.ring, base.clock),
         cross_signing=CrossSigning(database, writer, users.credentials, base.clock),

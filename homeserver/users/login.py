@@ -8,7 +8,7 @@ from homeserver.core import rate, uia
 from homeserver.core.canonical_json import JsonObject
 from homeserver.core.ids import ServerName
 from homeserver.users.credentials import WRONG, Credentials, Proven
-from homeserver.users.sessions import NewSession, RefreshAnswer, SessionAnswer, Sessions, write_session
+from homeserver.users.sessions import NewSession, RefreshAnswer, SessionAnswer, Sessions, WrittenSession, write_session
 from homeserver.web.access import Requester
 from homeserver.web.decode import ObjectField
 from homeserver.web.errors import BadRequest, Forbidden, MissingParam
@@ -80,10 +80,10 @@ class Login:
             user_id, body.device_id, body.initial_device_display_name, refreshable=body.refresh_token
         )
         proven = await self._credentials.prove(user_id, body.password)
-        device = await self._database.write(_write, new, proven)
-        if device is None:
+        written = await self._database.write(_write, new, proven)
+        if written is None:
             raise Forbidden(WRONG)
-        self._sessions.written(device)
+        self._sessions.written(written)
         return new.answer(self._server_name)
 
     async def refresh(self, refresh_token: str) -> RefreshAnswer:
@@ -99,8 +99,8 @@ class Login:
         await self._sessions.log_out_everywhere(who.user_id)
 
 
-def _write(tx: Cursor, new: NewSession, proven: Proven) -> int | None:
-    """The device; None if the password was changed, or the account closed, since it was looked at."""
+def _write(tx: Cursor, new: NewSession, proven: Proven) -> WrittenSession | None:
+    """The session; None if the password was changed, or the account closed, since it was looked at."""
     if not account_table.hold_open(tx, proven.user_id, proven.password_hash):
         return None
     return write_session(tx, new)

@@ -8,7 +8,7 @@ import msgspec
 
 from homeserver.core.ids import InvalidId, ServerName, UserId, check_new_localpart, make_user_id
 from homeserver.runtime.clock import Clock
-from homeserver.users.sessions import NewSession, SessionAnswer, Sessions, write_session
+from homeserver.users.sessions import NewSession, SessionAnswer, Sessions, WrittenSession, write_session
 from homeserver.web.errors import BadRequest, Unauthorized
 from storage import accounts as account_table
 from storage import profiles as profile_table
@@ -68,17 +68,17 @@ class NewAccounts:
             new = self._sessions.prepare(
                 user_id, session.device_id, session.display_name, refreshable=session.refreshable
             )
-        device = await self._database.write(_write, account, new, displayname, registration_token)
-        if new is None or device is None:
+        written = await self._database.write(_write, account, new, displayname, registration_token)
+        if new is None or written is None:
             return SessionAnswer(user_id, self._server_name)
-        self._sessions.written(device)
+        self._sessions.written(written)
         return new.answer(self._server_name)
 
 
 def _write(
     tx: Cursor, account: Account, new: NewSession | None, displayname: str | None, registration_token: str | None
-) -> int | None:
-    """Write all of it; the number of the device. What is raised here undoes everything."""
+) -> WrittenSession | None:
+    """Write all of it. What is raised here undoes everything."""
     if registration_token is not None and not registration_token_table.use(tx, registration_token, account.created_ts):
         raise Unauthorized("This registration token lets nobody in any more.", "M_FORBIDDEN")
     if not account_table.insert(tx, account):

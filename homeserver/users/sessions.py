@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.log import Ring, Writer
+from homeserver.users.new_devices import NewDevices
 from homeserver.users.secret_tokens import ACCESS, REFRESH, new_device_id, new_token
 from homeserver.users.tokens import Tokens
 from homeserver.web.access import Requester, hash_token
@@ -67,6 +68,13 @@ class NewSession:
         )
 
 
+class WrittenSession(NamedTuple):
+    """The device of a session, and whether it was made with it."""
+
+    device: int
+    is_new: bool
+
+
 class Sessions:
     """Gives devices their tokens and takes them back."""
 
@@ -76,12 +84,14 @@ class Sessions:
         writer: Writer,
         ring: Ring,
         tokens: Tokens,
+        new_devices: NewDevices,
         clock: Clock,
         lifetime_ms: int = LIFETIME_MS,
     ) -> None:
         self._database = database
         self._writer = writer
         self._tokens = tokens
+        self._new_devices = new_devices
         self._clock = clock
         self._lifetime_ms = lifetime_ms
         self._leaving: dict[Entry, Sequence[int]] = {}
@@ -106,9 +116,11 @@ class Sessions:
             self._lifetime_ms if refreshable else None,
         )
 
-    def written(self, device: int) -> None:
+    def written(self, session: WrittenSession) -> None:
         """A session was committed: the older tokens of its device hold no more."""
-        self._tokens.revoked([device])
+        if session.is_new:
+            self._new_devices.made(session.device)
+        self._tokens.revoked([session.device])
 
     async def refresh(self, refresh_token: str) -> RefreshAnswer:
         """New tokens for a refresh token. POST /refresh."""
@@ -168,8 +180,8 @@ def delete_devices(tx: Statements, devices: Sequence[int]) -> None:
     to_device_table.delete_of(tx, devices)
 
 
-def write_session(tx: Cursor, new: NewSession) -> int:
-    """Write a session in the transaction that allows it; the number of its device."""
+def write_session(tx: Cursor, new: NewSession) -> WrittenSession:
+    """Write a session in the transaction that allows it."""
     device, is_new = device_table.put(tx, new.user_id, new.device_id, new.display_name, new.created_ms)
     if not is_new:
         # Client-server API, POST /login: older tokens of the device are invalidated.
@@ -179,7 +191,7 @@ def write_session(tx: Cursor, new: NewSession) -> int:
     token_table.insert(tx, access_token, new.user_id, device, new.created_ms, expires_ms)
     if new.refresh_token is not None:
         token_table.insert_refresh(tx, hash_token(new.refresh_token), device, new.created_ms, access_token)
-    return device
+    return WrittenSession(device, is_new)
 
 
 def _refresh(

@@ -14,6 +14,7 @@ from homeserver.core.push.evaluate import Evaluator
 from homeserver.runtime.clock import ReactorClock
 from homeserver.runtime.log import Ring, Writer
 from homeserver.users.filters import Filters
+from homeserver.users.new_devices import NewDevices
 from homeserver.users.push_rules import PushRules
 from homeserver.users.sessions import NewSession, Sessions, write_session
 from homeserver.users.tokens import Tokens
@@ -39,14 +40,14 @@ class Lodge:
         self.writer = Writer(self.database, self.ring, PERSIST, reactor)
         self.clock = ReactorClock(reactor)
         self.tokens = Tokens(self.database, self.clock, max_cached=2)
-        self.sessions = Sessions(self.database, self.writer, self.ring, self.tokens, self.clock)
+        self.sessions = Sessions(self.database, self.writer, self.ring, self.tokens, NewDevices(), self.clock)
 
     async def logs_in(self, device_id: str) -> tuple[NewSession, int]:
         """A session at a device, and the number of the device."""
         new = self.sessions.prepare(ROMEO, device_id, None)
-        device = await self.database.write(write_session, new)
-        self.sessions.written(device)
-        return new, device
+        written = await self.database.write(write_session, new)
+        self.sessions.written(written)
+        return new, written.device
 
 
 def at_lodge(dsn: str, story: Callable[[Lodge], Awaitable[T]]) -> T:
@@ -82,7 +83,9 @@ def test_a_token_is_looked_up_once_and_then_known(fresh_database: FreshDatabase)
 
 def test_an_expired_token_is_a_soft_logout_and_can_be_refreshed(fresh_database: FreshDatabase) -> None:
     async def story(lodge: Lodge) -> None:
-        brief = Sessions(lodge.database, lodge.writer, lodge.ring, lodge.tokens, lodge.clock, lifetime_ms=1)
+        brief = Sessions(
+            lodge.database, lodge.writer, lodge.ring, lodge.tokens, NewDevices(), lodge.clock, lifetime_ms=1
+        )
         new = brief.prepare(ROMEO, "A", None, refreshable=True)
         await lodge.database.write(write_session, new)
         await lodge.clock.sleep(0.01)
