@@ -5,7 +5,7 @@ Specification: client-server API, "Extensions to /sync" of end-to-end encryption
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -44,9 +44,14 @@ class KeyCounts:
                     self._known.changed(device)
 
 
-def _read(tx: Cursor, device: int) -> dict[int, bytes]:
+def with_usual(counts: Mapping[str, int]) -> dict[str, int]:
+    """The counts as clients get them: that of the usual algorithm is told even where there is nothing to count."""
     # Zero may be left out, but there are clients that then go on with the count of before, and upload no more.
-    counts = {USUAL: 0, **one_time_key_table.counts(tx, device)}
+    return {USUAL: 0, **counts}
+
+
+def _read(tx: Cursor, device: int) -> dict[int, bytes]:
+    counts = with_usual(one_time_key_table.counts(tx, device))
     encoded = b'"device_one_time_keys_count":%s,"device_unused_fallback_key_types":%s' % (
         msgspec.json.encode(counts),
         msgspec.json.encode(one_time_key_table.unused_fallback_algorithms(tx, device)),

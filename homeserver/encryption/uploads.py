@@ -12,6 +12,7 @@ from homeserver.core.canonical_json import JsonObject
 from homeserver.core.device_keys import KEY_BYTES, DeviceKeys, check_device_keys, parse_stored
 from homeserver.core.one_time_keys import UploadedKey, read_one_time_keys, verify_one_time_keys
 from homeserver.core.unpadded_base64 import decode_base64
+from homeserver.encryption.key_counts import with_usual
 from homeserver.encryption.refusals import refusing_bad_keys, refusing_changed_keys
 from homeserver.encryption.stock import HeldKeys, OneTimeKeyStock
 from homeserver.runtime.log import Writer
@@ -64,7 +65,8 @@ class KeyUploads:
         user_id, device_id, device = who.user_id, who.device_id, who.device_number
         if upload.device_keys is None and not upload.one_time_keys and not upload.fallback_keys:
             held = self._stock.of(device)
-            return await self._database.read(one_time_key_table.counts, device) if held is None else held.counts()
+            counts = await self._database.read(one_time_key_table.counts, device) if held is None else held.counts()
+            return with_usual(counts)
 
         is_new = self._new_devices.take(device) and not _may_be_key(device_id)
         held = self._stock.begin(device) if is_new else None
@@ -80,7 +82,7 @@ class KeyUploads:
                 held = found[device]
         assert checked is not None
         await self._keep(who.user_id, who.device_id, held, checked)
-        return held.counts()
+        return with_usual(held.counts())
 
     async def _keep(self, user_id: str, device_id: str, held: HeldKeys, checked: CheckedUpload) -> None:
         """Write all that is new, in one transaction."""

@@ -20,7 +20,7 @@ def test_published_keys_are_found_with_the_name_of_their_device(cast: Cast) -> N
     romeo, juliet = cast("romeo"), cast("juliet", devices=["laptop", "phone"])
     laptop = Keys(juliet.laptop)
     keys = laptop.device_keys()
-    assert laptop.uploads(device_keys=keys) == {}
+    assert laptop.uploads(device_keys=keys) == {ALGORITHM: 0}
     assert laptop.uploads(device_keys=keys, one_time_keys=laptop.one_time_keys(3)) == {ALGORITHM: 3}
     juliet.asks("PUT", "devices", juliet.device_id, body={"display_name": "balcony"})
     found = queries(romeo, juliet, romeo, f"@nobody:{juliet.user_id.partition(':')[2]}")
@@ -100,7 +100,7 @@ def test_one_time_keys_that_are_not_in_order_are_refused_and_none_of_them_is_kep
             keys.uploads(one_time_keys={**good, name: bad})
         with refused(errcode, 400):
             keys.uploads(fallback_keys={name: bad})
-    assert keys.uploads() == {}
+    assert keys.uploads() == {ALGORITHM: 0}
     with refused("M_INVALID_PARAM", 400):
         keys.uploads(fallback_keys={**keys.fallback_key(), **keys.fallback_key()})
 
@@ -116,8 +116,32 @@ def test_a_key_id_stands_for_one_key(cast: Cast) -> None:
         keys.uploads(one_time_keys={name: keys.one_time_key()})
     assert claims(juliet, romeo)[romeo.user_id][romeo.device_id] == first
     # The answer to an upload was lost, and the client repeats it: the key is given away all the same.
-    assert keys.uploads(one_time_keys=first) == {}
+    assert keys.uploads(one_time_keys=first) == {ALGORITHM: 0}
     assert claimed_name(juliet, romeo) is None
+
+
+def test_first_uploads_that_come_at_once_are_all_kept(cast: Cast) -> None:
+    romeo, juliet = cast("romeo"), cast("juliet", devices=["laptop"])
+    laptop = Keys(juliet.laptop)
+    identity, parts = laptop.device_keys(), [laptop.one_time_keys(7) for _ in range(8)]
+    with ThreadPoolExecutor(len(parts)) as at_once:
+        list(at_once.map(lambda part: laptop.uploads(device_keys=identity, one_time_keys=part), parts))
+    assert laptop.uploads() == {ALGORITHM: 56}
+    names = {claimed_name(romeo, juliet) for _ in range(57)}
+    assert names == {name for part in parts for name in part} | {None}
+
+
+def test_a_first_upload_that_is_refused_leaves_the_way_free_for_the_second(cast: Cast) -> None:
+    romeo = cast("romeo")
+    keys = Keys(romeo)
+    good = keys.one_time_keys(8)
+    bad = {**good, f"{ALGORITHM}:BAD": {**keys.one_time_key(), "key": "another"}}
+    with refused("M_INVALID_SIGNATURE", 400):
+        keys.uploads(device_keys=keys.device_keys(), one_time_keys=bad)
+    assert queries(romeo, romeo)["device_keys"] == {romeo.user_id: {}}
+    assert keys.uploads(device_keys=keys.device_keys(), one_time_keys=good) == {ALGORITHM: 8}
+    with refused("M_UNKNOWN", 400):
+        keys.uploads(device_keys=Keys(romeo).device_keys())
 
 
 def test_keys_are_given_out_in_the_order_of_their_upload_and_then_the_fallback_key(cast: Cast) -> None:
@@ -167,7 +191,7 @@ def test_no_key_is_given_out_again_after_a_crash(make_server: MakeServer) -> Non
     after = [claimed_name(juliet, romeo) for _ in range(6)]
     assert len(before | set(after)) == 10
     assert claimed_name(juliet, romeo) is None
-    assert keys.uploads() == {}
+    assert keys.uploads() == {ALGORITHM: 0}
 
 
 def test_no_key_is_given_out_twice_though_the_server_is_killed_while_many_claim(make_server: MakeServer) -> None:
