@@ -24,10 +24,13 @@ from storage import migrate
 from storage.connection import is_lost, is_passing, may_go_through_again, with_defaults
 from storage.job_queue import JobQueue
 from storage.preparing_cursor import PreparingCursor
+from storage.watch import Watch
 
 __all__ = ["CommitUnknown", "Cursor", "Database", "DatabaseUnavailable", "StatementCounts"]
 
 PATIENCE_S: Final = 10.0
+PATIENCE_WHILE_AWAY_S: Final = 2.0
+"""Of those who ask after others have waited in vain: what waits in turn, as for one room, must not add up."""
 FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 1.0
 SESSION: Final = (
@@ -86,6 +89,8 @@ class _Job:
     answer: Deferred[Any]
     deadline_s: float
     context: contextvars.Context
+    is_over: bool = False
+    """Somebody has got the answer, or was told that there is none."""
 
 
 class Database:
@@ -109,11 +114,13 @@ class Database:
         self._workers: list[_Worker] = []
         self._log_statements = 0
         self._hurry = _Hurry()
+        self._watch = Watch(self.dsn, patience_s, self._tell)
 
     async def start(self) -> None:
         """Bring the schema up to date and open the pool. Raises migrate.UnusableDatabase, which says what to do."""
         self._start_worker()
         await self.in_thread(migrate.prepare, self.dsn, self._server_name, self.patience_s)
+        self._watch.start()
         while len(self._workers) < self._pool_size:
             self._start_worker()
 
@@ -123,6 +130,7 @@ class Database:
 
     async def stop(self) -> None:
         """Finish what was asked for, then close the connections."""
+        self._watch.stop()
         for _ in self._workers:
             self._jobs.put(None)
         stopped: Deferred[None] = Deferred()
@@ -166,8 +174,15 @@ class Database:
 
     def _submit(self, work: Callable[[Cursor], _T], *, writes: bool) -> Deferred[_T]:
         answer: Deferred[_T] = Deferred()
-        self._jobs.put(_Job(work, writes, answer, time.monotonic() + self.patience_s, contextvars.copy_context()))
+        patience_s = min(self.patience_s, PATIENCE_WHILE_AWAY_S) if self._watch.is_away else self.patience_s
+        job = _Job(work, writes, answer, time.monotonic() + patience_s, contextvars.copy_context())
+        self._jobs.put(job)
+        self._watch.over(job)
         return answer
+
+    def _tell(self, job: _Job) -> None:
+        """Tell the one who waits for this that there is no answer. It goes on where it was begun, for nobody."""
+        self._reactor.callFromThread(_end, job, DatabaseUnavailable("the database does not answer"))
 
     def _start_worker(self) -> None:
         worker = _Worker(self.dsn, self._jobs, self._reactor, self._hurry, len(self._workers))
@@ -208,16 +223,17 @@ class _Worker(threading.Thread):
 
     def run(self) -> None:
         while (job := self._jobs.get(self._mailbox)) is not None:
-            self._do(job)
+            if not job.is_over:
+                self._do(job)
         self._close()
 
     def _do(self, job: _Job) -> None:
         try:
             result = job.context.run(self._until_done, job)
         except Exception as error:  # noqa: BLE001 -- handed to the one who waits
-            self._reactor.callFromThread(job.answer.errback, error)
+            self._reactor.callFromThread(_end, job, error)
         else:
-            self._reactor.callFromThread(job.answer.callback, result)
+            self._reactor.callFromThread(_end, job, result)
 
     def _until_done(self, job: _Job) -> object:
         pause_s = FIRST_PAUSE_S
@@ -296,3 +312,14 @@ class _Worker(threading.Thread):
         else:
             self.read_statements += tx.sent
         tx.sent = 0
+
+
+def _end(job: _Job, result: object) -> None:
+    """Give the answer, unless one was given."""
+    is_late, job.is_over = job.is_over or bool(job.answer.called), True
+    if is_late:
+        return
+    if isinstance(result, Exception):
+        job.answer.errback(result)
+    else:
+        job.answer.callback(result)

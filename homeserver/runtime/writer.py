@@ -21,7 +21,7 @@ from homeserver.runtime.ring import Ring
 from homeserver.runtime.writer_session import Ended, Fenced, WriterSession
 from storage import log_head
 from storage.connection import is_passing
-from storage.database import Database, DatabaseUnavailable
+from storage.database import PATIENCE_WHILE_AWAY_S, Database, DatabaseUnavailable
 from storage.rows import Entry, EventRow
 from storage.statements import Collector, Statements
 
@@ -92,6 +92,8 @@ class Writer:
         self._stopped: Deferred[None] | None = None
         self._failure_listeners: list[OnFailure] = []
         self._last_refusal = ""
+        self._is_away = False
+        """Somebody waited in vain, and the batch that he waited for is at the database still."""
 
     async def start(self) -> None:
         """Become the writer of this database. Raises UnusableDatabase if another process is."""
@@ -143,6 +145,9 @@ class Writer:
             position += 1
         self._next = position
         call = _Call(entries, rows, also, position)
+        if self._is_away:
+            # Those who come in turn, as for one room, must not have to wait ever longer.
+            call.since_s -= max(0.0, self._database.patience_s - PATIENCE_WHILE_AWAY_S)
         waiting = call.waiting
         assert waiting is not None
         self._queue.append(call)
@@ -261,6 +266,7 @@ class Writer:
         last = batch[-1].last
         self._reserved = self._reservation(last)
         self._committed = last
+        self._is_away = False
 
     def _publish(self, batch: Sequence[_Call]) -> None:
         self._ring.publish([entry for call in batch for entry in call.entries if entry.position > 0])
@@ -375,7 +381,8 @@ class Writer:
         oldest_s = time.monotonic() - self._database.patience_s
         for call in (*self._batch, *self._queue):
             if call.since_s > oldest_s:
-                break
+                continue
             waiting, call.waiting = call.waiting, None
+            self._is_away = True
             if waiting is not None:
                 waiting.errback(DatabaseUnavailable("the database does not answer"))
