@@ -50,6 +50,12 @@ def publish_room(tx: Statements, room: int, is_published: bool) -> None:
     tx.execute("UPDATE rooms SET is_published = %s WHERE room = %s", (is_published, room))
 
 
+def set_version(tx: Cursor, room: int, version: str) -> bool:
+    """Correct the version of a room; whether it was another one."""
+    tx.execute("UPDATE rooms SET version = %s WHERE room = %s AND version <> %s", (version, room, version))
+    return tx.rowcount > 0
+
+
 def make_room(tx: Statements, room: int, room_id: str, version: str) -> None:
     """A room of which we have no event yet."""
     tx.execute("INSERT INTO rooms (room, room_id, version) VALUES (%s, %s, %s)", (room, room_id, version))

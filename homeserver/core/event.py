@@ -128,6 +128,9 @@ class Event:
         if rules.references_have_hashes:
             prev_events = [EventId(reference[0]) for reference in prev_events]
             auth_events = [EventId(reference[0]) for reference in auth_events]
+        elif any(not isinstance(reference, str) for reference in (*prev_events[:1], *auth_events[:1])):
+            # An invite may have been stored as of another version than its room turned out to have.
+            prev_events, auth_events = [], []
         room_id = pdu.get("room_id")
         return cls(
             rules,

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from homeserver.core.canonical_json import JsonObject
-from homeserver.core.event import Event, check_event_size
+from homeserver.core.canonical_json import JsonObject, NotCanonical
+from homeserver.core.event import BadEvent, Event, check_event_size
 from homeserver.core.ids import InvalidId, ServerName, parse_server_name
 from homeserver.core.signatures import BadSignature, verify_event, with_signatures
 
@@ -68,4 +68,26 @@ def with_recommendation(event: Event, policy: PolicyServer, answer: JsonObject) 
     if not is_recommended(signed, policy):
         return None
     check_event_size(signed.json)
+    return signed
+
+
+def with_policy_signature(event: Event, returned: JsonObject) -> Event:
+    """Our event with a policy server's signature out of the copy that another server gave back of it.
+
+    It is only carried along: whoever wants to know whether it is valid checks it by the state of the room.
+    """
+    signatures = returned.get("signatures")
+    found: JsonObject = {}
+    for server, by_key in signatures.items() if isinstance(signatures, dict) else ():
+        signature = by_key.get(KEY_ID) if isinstance(by_key, dict) else None
+        if isinstance(signature, str):
+            found[server] = {KEY_ID: signature}
+    if len(found) != 1:
+        # A room has one policy server, or none.
+        return event
+    try:
+        signed = with_signatures(event, found)
+        check_event_size(signed.json)
+    except (BadEvent, NotCanonical):
+        return event
     return signed

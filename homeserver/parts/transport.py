@@ -76,5 +76,5 @@ def make_transport(base: Foundations) -> Transport:
         ring=ring,
         notary=Notary(own_keys, ring, checks, base.database, clock),
         queries=Queries(client),
-        policies=RemotePolicyServers(PolicyRequests(client), clock, base.server_name),
+        policies=RemotePolicyServers(PolicyRequests(client), checks, clock, base.server_name),
     )

@@ -27,7 +27,6 @@ from homeserver.rooms.outcomes import Batch, Fate, Outcome, Outcomes, place_even
 from homeserver.rooms.placed import take_edges, write_edges
 from homeserver.rooms.placing import Placer
 from homeserver.rooms.plan import Plan
-from homeserver.rooms.recommended import NOBODY_MAY_BE_ASKED
 from homeserver.rooms.room import Room
 from homeserver.rooms.state import StateStore
 from homeserver.runtime.clock import Clock
@@ -171,8 +170,9 @@ class Accepter:
 
     async def _place(self, room_id: str, events: Sequence[Event], origin: str, *, asks: bool = True) -> Batch:
         def place(placer: Placer) -> Batch:
-            if not asks:
-                placer.room.plan.recommending = NOBODY_MAY_BE_ASKED
+            plan = placer.room.plan
+            if not asks and plan.recommending is not None:
+                plan.recommending = plan.recommending.asking_nobody()
             return place_events(placer, events)
 
         return await self._run(room_id, origin, place)

@@ -29,6 +29,7 @@ from homeserver.rooms.state import StateStore
 from homeserver.rooms.state_intake import Intakes, Known, Place
 from homeserver.runtime.turns import Turns
 from homeserver.web.errors import Conflict, Forbidden
+from storage import room_log
 from storage import rooms as room_table
 from storage.database import Database
 from storage.rows import EventRow, MemberChange, RoomSummary
@@ -81,7 +82,7 @@ class Imports:
 
             async def begin(create: Event) -> Place:
                 _check_create(create, rules)
-                return await self._place(room_id)
+                return await self._place(room_id, rules)
 
             intake = await self._intakes.begin(room_id, rules, answer, begin, (join_event.event_id,))
             if intake.place is None:
@@ -97,10 +98,18 @@ class Imports:
             await self._begin(head, join_event, entries, partial=partial)
             return await self._heads.get(room_id)
 
-    async def _place(self, room_id: str) -> Place:
-        """The number of the room; a new one if we have never heard of it."""
+    async def _place(self, room_id: str, rules: RoomRules) -> Place:
+        """The number of the room; a new one if we have never heard of it.
+
+        Of what version it is, is known from an invite alone, if from anything, where we never were in it.
+        """
+        former = await self._heads.if_known(room_id)
+        if former is not None and former.rules.version != rules.version:
+            raise NoBeginning("of another version than the room has in which this server was before")
         found = await self._database.read(room_table.numbers_of, [room_id])
         if room_id in found:
+            if former is None and await self._database.write(room_log.set_version, found[room_id], rules.version):
+                log.warning("an invite told another version of a room", room=room_id, version=rules.version)
             return Place(found[room_id])
         return Place(await self._heads.new_number(), is_new=True)
 

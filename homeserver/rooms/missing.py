@@ -87,13 +87,19 @@ class MissingPolicyUsers(Missing):
 
 
 class MissingSignatures(Missing):
-    """What the room's policy server says to events. `draft`: what a local user wants to send as the one event."""
+    """What the room's policy server says to events. `draft`: what a local user wants to send as the one event.
 
-    def __init__(self, policy: PolicyServer, events: Sequence[Event], draft: Draft | None = None) -> None:
+    Not `asks`: only the signatures that they have are to be checked.
+    """
+
+    def __init__(
+        self, policy: PolicyServer, events: Sequence[Event], draft: Draft | None = None, *, asks: bool = True
+    ) -> None:
         super().__init__(f"{policy.server} was not asked for its signature")
         self.policy = policy
         self.events = events
         self.draft = draft
+        self.asks = asks
 
 
 class Unplaceable(Exception):

@@ -64,6 +64,10 @@ class Recommending(Protocol):
         """Have the policy server asked for all of these events at once. Raises MissingSignatures."""
         ...
 
+    def asking_nobody(self) -> Recommending:
+        """The same, where no other server is to be waited for."""
+        ...
+
 
 @dataclass(slots=True)
 class Inputs:

@@ -6,6 +6,7 @@ signatures".
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final, Protocol, cast
 
 import structlog
@@ -13,10 +14,11 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from federation.outbound.errors import RemoteError, RemoteRefused, RemoteUnreachable
 from federation.outbound.policy import PolicyRequests
+from federation.outbound.signature_checks import SignatureChecks
 from homeserver.core.canonical_json import JsonObject
 from homeserver.core.event import Event, EventTooLarge
 from homeserver.core.ids import ServerName
-from homeserver.core.policy import PolicyServer, with_recommendation
+from homeserver.core.policy import PolicyServer, is_recommended, with_recommendation
 from homeserver.rooms.missing import MissingSignatures
 from homeserver.rooms.recommended import Opinion, Recommended
 from homeserver.runtime.clock import Clock
@@ -68,8 +70,11 @@ class NoPolicyServers:
 class RemotePolicyServers:
     """Other servers."""
 
-    def __init__(self, requests: PolicyRequests, clock: Clock, server_name: ServerName) -> None:
+    def __init__(
+        self, requests: PolicyRequests, checks: SignatureChecks, clock: Clock, server_name: ServerName
+    ) -> None:
         self._requests = requests
+        self._checks = checks
         self._clock = clock
         self._server_name = server_name
 
@@ -108,8 +113,15 @@ class RemotePolicyServers:
         if draft is not None:
             signed = [Opinion(policy, await self.sign(policy, event)) for event in events]
             return so_far.and_also(signed, draft)
+        signed_already = await self._checks.all([partial(is_recommended, event, policy) for event in events])
+        unsigned = [event for event, is_signed in zip(events, signed_already, strict=True) if not is_signed]
+        so_far = so_far.and_also(
+            [Opinion(policy, event) for event, is_signed in zip(events, signed_already, strict=True) if is_signed]
+        )
+        if not missing.asks:
+            return so_far.and_also([Opinion(policy, event, is_asked=False) for event in unsigned])
         until_s = self._clock.monotonic_s() + PATIENCE_S
-        work = [Deferred.fromCoroutine(self._opinion(policy, event, until_s)) for event in events]
+        work = [Deferred.fromCoroutine(self._opinion(policy, event, until_s)) for event in unsigned]
         return so_far.and_also(cast("list[Opinion]", await gatherResults(work, consumeErrors=True)))
 
     async def _opinion(self, policy: PolicyServer, event: Event, until_s: float) -> Opinion:

@@ -8,13 +8,13 @@ Specification: server-server API, "Policy Servers".
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from homeserver.core.auth import Rejected
 from homeserver.core.draft import Draft
 from homeserver.core.event import Event
-from homeserver.core.policy import PolicyServer, is_exempt, is_recommended
+from homeserver.core.policy import PolicyServer, is_exempt
 from homeserver.rooms.missing import MissingPolicyUsers, MissingSignatures, Unplaceable
 from homeserver.rooms.placing import Placer
 from homeserver.rooms.plan import RoomPlan
@@ -29,15 +29,21 @@ class Opinion:
     policy: PolicyServer
     event: Event
     objection: str | None = None
+    is_asked: bool = True
+    """False: the event has no valid signature, and nobody was asked for one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recommended:
-    """What was said so far. Never changes; `and_also` makes another. Not `asks`: nobody is to be waited for."""
+    """What was said so far. Never changes; `and_also` makes another. Not `asks`: no other server is waited for."""
 
     by_id: Mapping[str, Opinion] = field(default_factory=dict)
     drafted: Sequence[tuple[Draft, Opinion]] = ()
     asks: bool = True
+
+    def asking_nobody(self) -> Recommended:
+        """The same, where no other server is to be waited for."""
+        return replace(self, asks=False)
 
     def and_also(self, opinions: Sequence[Opinion], draft: Draft | None = None) -> Recommended:
         """With these opinions; `draft` is what the one event among them was made of."""
@@ -69,32 +75,28 @@ class Recommended:
         if policy is None:
             return event, None
         opinion = self.by_id.get(event.event_id)
-        if opinion is not None and opinion.policy == policy:
-            return opinion.event, opinion.objection
-        if is_recommended(event, policy):
-            return event, None
-        if not self.asks:
+        if opinion is None or opinion.policy != policy:
+            raise MissingSignatures(policy, [event], asks=self.asks)
+        if not opinion.is_asked:
             raise Unplaceable(event, (), ())
-        raise MissingSignatures(policy, [event])
+        return opinion.event, opinion.objection
 
     def want(self, room: RoomPlan, events: Sequence[Event]) -> None:
-        """Have the policy server asked for all of these events at once."""
-        policy = policy_in_force(room) if self.asks else None
+        """Have the signatures on these events checked all at once, and the policy server asked for what lacks one."""
+        policy = policy_in_force(room)
         if policy is None:
             return
-        unsigned = [
+        unheard = [
             event
             for event in events
             if not is_exempt(event.type, event.state_key)
             and ((opinion := self.by_id.get(event.event_id)) is None or opinion.policy != policy)
-            and not is_recommended(event, policy)
         ]
-        if unsigned:
-            raise MissingSignatures(policy, unsigned)
+        if unheard:
+            raise MissingSignatures(policy, unheard, asks=self.asks)
 
 
 NOBODY_ASKED: Final = Recommended()
-NOBODY_MAY_BE_ASKED: Final = Recommended(asks=False)
 
 
 def policy_in_force(room: RoomPlan) -> PolicyServer | None:

@@ -12,6 +12,7 @@ from federation.outbound.keyring import KeyRing
 from federation.outbound.memberships import JoinAnswer, MembershipRequests
 from federation.outbound.state_answers import StateAnswer
 from homeserver.core.event import Event
+from homeserver.core.policy import with_policy_signature
 from homeserver.core.received import receive
 from homeserver.core.room_rules import RoomRules
 from homeserver.rooms.accept import Accepter
@@ -59,9 +60,11 @@ class RemoteJoins:
                 raise RemoteNonsense(server, f"answered a join {nothing}") from None
 
     async def _signed_by_them(self, server: str, event: Event, answer: JoinAnswer) -> Event:
-        """The join as it is in the room: with the signature of whoever let us in, where somebody had to."""
-        if answer.event is None or "join_authorised_via_users_server" not in event.content:
+        """The join as it is in the room: signed by whoever let us in, where somebody had to, and by a policy server."""
+        if answer.event is None:
             return event
+        if "join_authorised_via_users_server" not in event.content:
+            return with_policy_signature(event, answer.event)
         received = receive(answer.event, event.rules)
         if received.event.event_id != event.event_id:
             raise RemoteNonsense(server, "gave back another event for our join")

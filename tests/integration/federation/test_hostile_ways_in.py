@@ -15,7 +15,7 @@ from homeserver.core.event import Event
 from homeserver.core.ids import EventId, RoomId, UserId
 from homeserver.core.room_rules import ROOM_RULES
 from tests.cast import Actor, Refused
-from tests.federated import Federated, MakeFederated
+from tests.federated import Federated, MakeFederated, joins_through
 from tests.stranger import NotHere, Stranger, Visit
 from tests.wire import Json
 
@@ -320,3 +320,34 @@ def test_the_log_says_in_one_line_why_an_event_was_not_taken(make_federated: Mak
         assert all(text in about[0] for text in (*told, stranger.name, room)), about
     assert not any(good.event_id in line for line in lines)
     assert server.errors() == []
+
+
+@pytest.mark.parametrize(("claimed", "true"), [("1", "10"), ("10", "1"), ("9", "11")])
+def test_a_room_is_of_the_version_that_its_servers_say_whatever_an_invite_told(
+    make_federated: MakeFederated, server: Federated, stranger: Stranger, claimed: str, true: str
+) -> None:
+    here = make_federated()
+    romeo, juliet = here.cast("romeo"), server.cast("juliet")
+    room = juliet.creates_room(preset="public_chat", room_version=true)
+    lie = _invite_of(stranger, room, claimed, romeo.user_id)
+    target = V2 + path("invite", room, lie.event_id)
+    body: Json = {"room_version": claimed, "event": lie.to_pdu(), "invite_room_state": []}
+    assert stranger.asks(here.server_name, "PUT", target, body)[0] == 200
+    assert room in romeo.sync().invited
+    joins_through(romeo, room, server)
+    # What is in memory is true anyway: the version was taken from the answer to the join.
+    here.restart()
+    since = romeo.sync()
+    said = juliet.says(room, "good night")
+    romeo.syncs_until(since, lambda seen: said in seen.timeline(room))
+    since = juliet.sync()
+    answered = romeo.says(room, "parting is such sweet sorrow")
+    juliet.syncs_until(since, lambda seen: answered in seen.timeline(room))
+    assert romeo.members(room)[romeo.user_id] == "join"
+
+
+def _invite_of(stranger: Stranger, room: str, version: str, user: str) -> Event:
+    visit = Visit(stranger, "", RoomId(room), ROOM_RULES[version])
+    content: JsonObject = {"membership": "invite"}
+    prev = [EventId("$prev:example.org")]
+    return visit.build(stranger.user("mallory"), "m.room.member", content, user, prev=prev, auth=prev, depth=5)

@@ -72,6 +72,19 @@ def test_what_comes_signed_needs_no_question_even_if_the_policy_server_is_away(
     assert guard.asked_for(signed.event_id) == 0
 
 
+def test_many_that_come_signed_at_once_need_no_question(pair: Pair, guard: PolicyServer, stranger: Stranger) -> None:
+    here, _ = pair
+    alice, room, _ = guarded(here, guard)
+    seen = stranger.joins(here.server_name, room, stranger.user("mallory"))
+    signed = [seen.says(stranger.user("mallory"), str(number)) for number in range(12)]
+    signed = [with_signatures(event, guard.signature_of(event)) for event in signed]
+    guard.stop()
+    assert seen.sends(*signed) == {event.event_id: {} for event in signed}
+    # They were taken before the answer: nothing of it had to wait for a question.
+    assert alice.sync().timeline(room).ids[-10:] == [event.event_id for event in signed[-10:]]
+    assert guard.asked_for(signed[0].event_id) == 0
+
+
 def test_events_that_come_together_with_the_first_policy_are_judged_by_it(
     pair: Pair, guard: PolicyServer, stranger: Stranger
 ) -> None:
@@ -117,6 +130,13 @@ def test_a_join_through_us_is_refused_where_the_policy_server_refuses_it(pair: P
     with refused("M_FORBIDDEN", 400):
         dan.joins(room)
     joins_through(carol, room, here)
+    join = next(
+        event["event_id"]
+        for event in carol.whole_state(room).of_type("m.room.member")
+        if event["state_key"] == carol.user_id
+    )
+    assert KEY_ID in pdu_of(guard, here, join)["signatures"][guard.name]
+    assert pdu_of(guard, there, join)["signatures"] == pdu_of(guard, here, join)["signatures"]
     members = alice.members(room)
     assert members[carol.user_id] == "join"
     assert bob.user_id not in members
