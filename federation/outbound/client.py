@@ -19,6 +19,7 @@ from federation.outbound.destinations import Destinations
 from federation.outbound.errors import RemoteNonsense, RemoteRefused, RemoteUnreachable
 from federation.outbound.pace import Pace
 from federation.outbound.resolver import Resolver
+from federation.outbound.space import Space
 from federation.outbound.waiting import Lanes
 from homeserver.core import canonical_json
 from homeserver.core.canonical_json import MAX_FEDERATION_NESTING, BadJson, JsonObject
@@ -35,6 +36,11 @@ TIMEOUT_S: Final = 30.0
 LIMIT_BYTES: Final = 10 * MEBIBYTE
 REQUESTS_PER_SERVER: Final = 10
 REQUESTS_AT_ONCE: Final = 400
+LARGE_PER_SERVER: Final = 2
+LARGE_AT_ONCE: Final = 16
+"""Answers that are too large to be held: each has megabytes in memory while it comes."""
+LARGE_BYTES: Final = 2048 * MEBIBYTE
+LARGE_BYTES_PER_SERVER: Final = 700 * MEBIBYTE
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,9 @@ class FederationClient:
         self._clock = clock
         self._user_agent = user_agent
         self._lanes = Lanes(REQUESTS_PER_SERVER, REQUESTS_AT_ONCE)
+        self._large_lanes = Lanes(LARGE_PER_SERVER, LARGE_AT_ONCE)
+        self.space = Space(LARGE_BYTES, LARGE_BYTES_PER_SERVER)
+        """For what is put down of large answers."""
 
     async def get(
         self,
@@ -130,7 +139,11 @@ class FederationClient:
         """
         method = "GET" if body is None else "PUT"
         order = _Order(destination, method, with_query(path, query), body, True, limit_bytes, take, opened)
-        answer = await self._send(order, timeout_s, False, repeatable=True)
+        await self._enter(self._large_lanes, destination, timeout_s)
+        try:
+            answer = await self._send(order, timeout_s, False, repeatable=True)
+        finally:
+            self._large_lanes.leave(destination)
         if answer.status != 200:
             raise _refusal(destination, answer)
 
@@ -183,11 +196,7 @@ class FederationClient:
                 raise RemoteUnreachable(destination, str(error)) from None
         if not ignore_backoff:
             self._destinations.check(destination)
-        if not self._lanes.enter_now(destination):
-            try:
-                await within(self._clock, timeout_s, self._lanes.enter(destination))
-            except TookTooLong:
-                raise RemoteUnreachable(destination, "has too many requests of ours to answer already") from None
+        await self._enter(self._lanes, destination, timeout_s)
         asked_at_ms = self._clock.now_ms()
         if order.take is None:
             work = self._attempt(order, repeatable)
@@ -212,6 +221,13 @@ class FederationClient:
         else:
             self._destinations.heard_from(destination)
         return answer
+
+    async def _enter(self, lanes: Lanes, destination: str, timeout_s: float) -> None:
+        if not lanes.enter_now(destination):
+            try:
+                await within(self._clock, timeout_s, lanes.enter(destination))
+            except TookTooLong:
+                raise RemoteUnreachable(destination, "has too many requests of ours to answer already") from None
 
     async def _attempt(self, order: _Order, repeatable: bool) -> HttpAnswer:
         route = await self._resolver.route(order.destination)

@@ -17,7 +17,8 @@ from typing import Final
 
 from federation.outbound.bodies import NotTaken
 from federation.outbound.client import MEBIBYTE, FederationClient, Query
-from federation.outbound.errors import RemoteNonsense
+from federation.outbound.errors import RemoteNonsense, RemoteUnreachable
+from federation.outbound.space import NoSpace, Space
 from homeserver.core.canonical_json import BadJson, JsonObject
 from homeserver.core.json_stream import ObjectSplitter
 
@@ -44,6 +45,8 @@ class StateAnswer:
 
     def __init__(self, arrays: Sequence[str]) -> None:
         self._names = tuple(arrays)
+        self._space: tuple[Space, str] | None = None
+        self._taken_bytes = 0
         self._begin()
 
     def _begin(self) -> None:
@@ -53,9 +56,13 @@ class StateAnswer:
         self._runs: list[tuple[str, int]] = []
         """Name of an array, and how many events came of it in a row."""
 
+    def takes(self, space: Space, destination: str) -> None:
+        """What is put down from now on is taken from this space, until it is closed."""
+        self._space = (space, destination)
+
     def restart(self, _: object = None) -> None:
         """The answer begins; perhaps anew."""
-        self._file.close()
+        self.close()
         self._begin()
 
     def feed(self, data: bytes) -> None:
@@ -71,6 +78,10 @@ class StateAnswer:
     def close(self) -> None:
         """Forget the events."""
         self._file.close()
+        if self._space is not None:
+            space, destination = self._space
+            space.give_back(destination, self._taken_bytes)
+        self._taken_bytes = 0
 
     def __enter__(self) -> StateAnswer:
         return self
@@ -100,7 +111,12 @@ class StateAnswer:
             return
         for name, group in groupby(found, itemgetter(0)):
             pdus = [pdu for _, pdu in group]
-            self._file.write(b"".join(pdus))
+            joined = b"".join(pdus)
+            if self._space is not None:
+                space, destination = self._space
+                space.take(destination, len(joined))
+                self._taken_bytes += len(joined)
+            self._file.write(joined)
             self._sizes.extend(map(len, pdus))
             self._runs.append((name, len(pdus)))
         if len(self._sizes) > MOST_EVENTS:
@@ -114,6 +130,7 @@ async def fetch(
 
     Raises RemoteError.
     """
+    events.takes(client.space, destination)
     try:
         await client.hand_on(
             destination,
@@ -127,6 +144,10 @@ async def fetch(
         )
         return events.finish()
     except NotTaken as error:
+        if isinstance(error.__cause__, NoSpace):
+            raise RemoteUnreachable(destination, f"sends a large answer, and {error.__cause__}") from None
         raise RemoteNonsense(destination, f"told a state that makes no sense: {error}") from error
+    except NoSpace as error:
+        raise RemoteUnreachable(destination, f"sends a large answer, and {error}") from None
     except BadJson as error:
         raise RemoteNonsense(destination, f"told a state that makes no sense: {error}") from None
