@@ -31,6 +31,7 @@ from homeserver.parts.transport import make_transport
 from homeserver.rooms.backfill import NoOlderHistory
 from homeserver.rooms.elsewhere import Nowhere
 from homeserver.rooms.policy_servers import NoPolicyServers
+from homeserver.runtime.large_pages import use_large_pages
 from homeserver.runtime.log import AppendFailed
 from homeserver.runtime.reactor import install as install_reactor
 from homeserver.runtime.stopping import Stopping
@@ -130,6 +131,7 @@ class Server:
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
+        use_large_pages()
 
     async def stop(self) -> None:
         """Finish what is being done, commit what waits, let go of everything."""
