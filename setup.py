@@ -53,6 +53,7 @@ setup(
         "structlog>=24.1",
         "Twisted>=24.11",
         "unpaddedbase64>=2.1",
+        "wasmtime>=50",
     ],
     extras_require={"test": TEST, "bench": ["psutil>=5.9"]},
 )

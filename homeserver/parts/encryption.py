@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from homeserver.core import signature_sums
 from homeserver.encryption.backups import Backups
 from homeserver.encryption.claims import KeyClaims
 from homeserver.encryption.cross_signing import CrossSigning
@@ -23,6 +24,7 @@ from homeserver.parts.accounting import Accounting
 from homeserver.parts.foundations import Foundations
 from homeserver.users.to_device_received import ReceivedMessages
 from homeserver.users.to_device_upkeep import ToDeviceUpkeep
+from storage.database import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ def make_encryption(base: Foundations, users: Accounting, remote: RemoteKeys) ->
     database, writer = base.database, base.writer
     lists = RemoteLists(database, writer, base.ring, remote, base.tasks, base.clock, base.server_name)
     queries = KeyQueries(database, PublishedKeysCache(database, base.ring), remote, lists, base.server_name)
+    # After its login a client uploads keys. A server that nobody logs in to can do without what checks them quickly.
+    users.new_devices.on_first(lambda: base.tasks.start("get ready to verify", _get_ready_to_verify(database)))
     stock = OneTimeKeyStock(database, writer, base.ring)
     claims = KeyClaims(database, writer, stock, users.device_numbers, remote, base.server_name)
     return Encryption(
@@ -64,3 +68,7 @@ def make_encryption(base: Foundations, users: Accounting, remote: RemoteKeys) ->
         key_counts=KeyCounts(database, base.ring),
         remote_lists=lists,
     )
+
+
+async def _get_ready_to_verify(database: Database) -> None:
+    await database.read(lambda _: signature_sums.get_ready())
