@@ -76,11 +76,11 @@ def is_deeper(data: bytes, max_nesting: int = MAX_NESTING) -> bool:
         return False
     left = _STRING.sub(b"", data).translate(_PARENTHESES, _NO_BRACKETS)
     for _ in range(max_nesting):
+        if not left:
+            break
         # The innermost level goes.
         left = left.replace(b"()", b"")
-        if not left:
-            return False
-    return True
+    return bool(left)
 
 
 def encode(value: JsonValue) -> bytes:
