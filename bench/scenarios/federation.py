@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from bench.cast import TEXT, Cast, User, Writer
 from bench.figures import Figure, Stage, cpu, percentile
@@ -39,6 +39,14 @@ async def run(stage: Stage) -> list[Figure]:
         there.destroy()
 
 
+@dataclass(frozen=True, slots=True)
+class _Costs:
+    """What a stretch of work took both servers together, and the receiving one alone."""
+
+    both: Cost
+    there: Cost
+
+
 class _Pair:
     """The two servers: messages are sent on one, read on the other."""
 
@@ -61,21 +69,22 @@ class _Pair:
     async def _at_rate(self, room_id: str, sender: User, reader: User) -> list[Figure]:
         title = f"federation, {RATE}/s"
         count = round(RATE * max(self._stage.seconds(20), 3))
-        latencies, cost = await self._spoken(room_id, sender, reader, count, RATE)
+        latencies, costs = await self._spoken(room_id, sender, reader, count, RATE)
         return [
             Figure(title, "latency to the other server's /sync, median", percentile(latencies, 0.5), "ms"),
             Figure(title, "latency to the other server's /sync, 99 of 100", percentile(latencies, 0.99), "ms"),
-            *cpu(title, cost, count, "message on both servers"),
+            *cpu(title, costs.both, count, "message on both servers"),
         ]
 
     async def _in_a_burst(self, room_id: str, sender: User, reader: User) -> list[Figure]:
         title = "federation, burst"
         count = self._stage.count(BURST, least=100)
-        latencies, cost = await self._spoken(room_id, sender, reader, count, None)
+        latencies, costs = await self._spoken(room_id, sender, reader, count, None)
         return [
-            Figure(title, "messages a second, until the other server has told them", count / cost.wall_s, "/s"),
+            Figure(title, "messages a second, until the other server has told them", count / costs.both.wall_s, "/s"),
             Figure(title, "latency to the other server's /sync, 99 of 100", percentile(latencies, 0.99), "ms"),
-            *cpu(title, cost, count, "message on both servers"),
+            *cpu(title, costs.both, count, "message on both servers"),
+            Figure(title, "inbound PDUs per second of CPU of the receiving server", count / costs.there.cpu_s, "/s"),
         ]
 
     async def _joining(self, sender: User, members: list[User], newcomer: User) -> list[Figure]:
@@ -97,11 +106,11 @@ class _Pair:
 
         What a server leaves for later, such as fetching the members, counts as well.
         """
-        _, cost = await self._measured(lambda: self._join_elsewhere(room_id, user))
+        cost = (await self._measured(lambda: self._join_elsewhere(room_id, user))).both
         for _ in range(MOST_LOOKS):
             quiet = NOTHING
             while quiet.wall_s < QUIET_SECONDS:
-                _, looked = await self._measured(lambda: asyncio.sleep(LOOK_SECONDS))
+                looked = (await self._measured(lambda: asyncio.sleep(LOOK_SECONDS))).both
                 quiet += looked
                 if quiet.cpu_s > QUIET_CPU_SECONDS:
                     break
@@ -119,7 +128,7 @@ class _Pair:
 
     async def _spoken(
         self, room_id: str, sender: User, reader: User, count: int, rate: float | None
-    ) -> tuple[list[float], Cost]:
+    ) -> tuple[list[float], _Costs]:
         """Send messages, as fast as they are taken or at a rate; how long each took to the reader, and what it cost."""
         client = Client(self._there.address, reader.token)
         since = next_batch(await client.call("GET", path_of("sync") + "?timeout=0"))
@@ -141,10 +150,10 @@ class _Pair:
                 await reading
 
         try:
-            _, cost = await self._measured(speak)
+            costs = await self._measured(speak)
         finally:
             client.close()
-        return latencies, cost
+        return latencies, costs
 
     async def _write(self, writer: Writer, count: int, rate: float | None) -> None:
         client = Client(self._here.address)
@@ -168,15 +177,11 @@ class _Pair:
         finally:
             client.close()
 
-    async def _measured(self, work: Callable[[], Awaitable[None]]) -> tuple[None, Cost]:
+    async def _measured(self, work: Callable[[], Awaitable[None]]) -> _Costs:
         meters = [server.meter() for server in (self._here, self._there)]
         begin = time.perf_counter()
         await work()
         wall_s = time.perf_counter() - begin
-        one, other = (meter.read(wall_s) for meter in meters)
-        return None, Cost(
-            wall_s=wall_s,
-            server_s=one.server_s + other.server_s,
-            database_s=one.database_s + other.database_s,
-            client_s=one.client_s,
-        )
+        here, there = (meter.read(wall_s) for meter in meters)
+        # The load generator is one process for both.
+        return _Costs(replace(here + there, wall_s=wall_s, client_s=here.client_s), there)
