@@ -15,7 +15,8 @@ import structlog
 
 from homeserver.core.event import Event
 from homeserver.core.ids import EventId, server_name_of
-from homeserver.core.signatures import KeysAway
+from homeserver.core.received import Received
+from homeserver.core.signatures import BadSignature, KeysAway
 from homeserver.rooms import judge_remote
 from homeserver.rooms.append import Appender, sentence
 from homeserver.rooms.awaited_keys import AwaitedKeys
@@ -96,7 +97,8 @@ class Accepter:
         They are well formed and their content is what was hashed (homeserver.rooms.incoming); signatures are checked
         here, but no keys are asked for: see `get_keys_of`.
         """
-        outcomes, signed, unsure = await self._checked(room_id, events, origin)
+        problems = await self._verifier.verify_events(events, asks=False)
+        outcomes, signed, unsure = await self._sorted(room_id, events, problems, origin)
         outcomes.update(unsure)
         signed = _set_aside(signed, (awaited or AwaitedKeys()).held_up_by(unsure), outcomes)
         async with self._turns.at(room_id):
@@ -107,13 +109,17 @@ class Accepter:
                 outcomes.update(await self._with_past(room_id, waiting, origin))
         return outcomes
 
-    async def accept_at_once(self, room_id: str, events: Sequence[Event], origin: str) -> tuple[Outcomes, list[Event]]:
+    async def accept_at_once(
+        self, room_id: str, received: Sequence[Received], origin: str
+    ) -> tuple[Outcomes, list[Event]]:
         """Take those events whose past is here; gives the others back. They may have to wait for their turn.
 
         No other server is waited for: what the room's policy server has to be asked for, and what is signed with keys
         that are not here, is given back too.
         """
-        outcomes, signed, unsure = await self._checked(room_id, events, origin)
+        events = [each.event for each in received]
+        problems = await self._verifier.verify_received(received, asks=False)
+        outcomes, signed, unsure = await self._sorted(room_id, events, problems, origin)
         if signed:
             async with self._turns.at(room_id):
                 batch = await self._place(room_id, signed, origin, asks=False)
@@ -148,11 +154,10 @@ class Accepter:
         if verdicts:
             await self._writer.append([], [partial(staging.write_verdicts, verdicts=verdicts)])
 
-    async def _checked(
-        self, room_id: str, events: Sequence[Event], origin: str
+    async def _sorted(
+        self, room_id: str, events: Sequence[Event], problems: Sequence[BadSignature | None], origin: str
     ) -> tuple[Outcomes, list[Event], Outcomes]:
         """Outcomes of those whose signatures do not hold, those whose signatures do, and of which it cannot be told."""
-        problems = await self._verifier.verify_events(events, asks=False)
         outcomes: Outcomes = {}
         unsure: Outcomes = {}
         signed: list[Event] = []

@@ -15,14 +15,14 @@ from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherR
 
 from homeserver.core import hashes
 from homeserver.core.canonical_json import JsonObject, JsonValue
-from homeserver.core.event import BadEvent, Event
+from homeserver.core.event import BadEvent
 from homeserver.core.ids import EventId
+from homeserver.core.received import Received, receive
 from homeserver.core.room_rules import RoomRules
 from homeserver.rooms import judge_remote
 from homeserver.rooms.accept import Accepter
 from homeserver.rooms.heads import Heads
 from homeserver.rooms.inbox import Inbox
-from homeserver.rooms.incoming import read_pdu
 from homeserver.rooms.outcomes import Fate, Outcome
 from homeserver.rooms.room import Room
 from homeserver.rooms.server_acl import ServerAcls
@@ -169,22 +169,22 @@ class InboundTransactions:
             return await self._refuse(
                 origin, room, pdus, judge_remote.SERVER_ACL, f"{origin} is shut out from the room"
             )
-        events: list[Event] = []
+        received: list[Received] = []
         results: Results = {}
         for pdu in pdus:
             try:
-                events.append(read_pdu(pdu, room.rules))
+                received.append(receive(pdu, room.rules))
             except BadEvent as bad:
                 results.update(await self._refuse(origin, room, [pdu], judge_remote.FORMAT, bad.reason))
-        if events:
-            results.update(await self._take_events(origin, room_id, events))
+        if received:
+            results.update(await self._take_events(origin, room_id, received))
         return results
 
-    async def _take_events(self, origin: str, room_id: str, events: Sequence[Event]) -> Results:
+    async def _take_events(self, origin: str, room_id: str, received: Sequence[Received]) -> Results:
         if self._inbox.is_waiting(room_id):
-            unplaced, results = list(events), Results()
+            unplaced, results = [each.event for each in received], Results()
         else:
-            outcomes, unplaced = await self._accepter.accept_at_once(room_id, events, origin)
+            outcomes, unplaced = await self._accepter.accept_at_once(room_id, received, origin)
             results = {event_id: outcome.error for event_id, outcome in outcomes.items()}
         if unplaced:
             if self._inbox.has_space(room_id):

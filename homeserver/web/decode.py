@@ -170,7 +170,7 @@ class QueryDecoder(Generic[T]):
             values = query.get(name)
             if values:
                 found[name] = values if many else values[0]
-                if any("\0" in value for value in values):
+                if "\0" in "".join(values):
                     raise InvalidParam(f"The query parameter {name} has a NUL character.")
         try:
             return msgspec.convert(found, self._kind, strict=False)
