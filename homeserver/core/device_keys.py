@@ -12,7 +12,7 @@ from typing import Final
 
 from homeserver.core import canonical_json
 from homeserver.core.canonical_json import JsonObject, JsonValue, NotCanonical
-from homeserver.core.signatures import verify_json
+from homeserver.core.signatures import BadSignature, signature_on, signed_bytes, verify_bytes, verify_json
 from homeserver.core.unpadded_base64 import decode_base64
 
 ED25519: Final = "ed25519"
@@ -22,6 +22,10 @@ MAX_DEVICE_KEYS_BYTES: Final = 65_536
 MASTER: Final = "master"
 SELF_SIGNING: Final = "self_signing"
 USER_SIGNING: Final = "user_signing"
+
+
+Signed = tuple[bytes, str]
+"""A message and a signature that is said to be on it."""
 
 
 class BadKeys(ValueError):
@@ -64,8 +68,8 @@ class UserKey:
         return f"{ED25519}:{self.public_key}"
 
 
-def check_device_keys(value: JsonObject, user_id: str, device_id: str) -> DeviceKeys:
-    """The keys of this device. Raises KeysOfAnother, BadKeys, or BadSignature."""
+def read_device_keys(value: JsonObject, user_id: str, device_id: str) -> tuple[DeviceKeys, Signed]:
+    """The keys of this device, and what is still to be verified. Raises KeysOfAnother, BadKeys or BadSignature."""
     if value.get("user_id") != user_id:
         raise KeysOfAnother("device_keys.user_id must be the user of the access token.")
     if value.get("device_id") != device_id:
@@ -83,8 +87,16 @@ def check_device_keys(value: JsonObject, user_id: str, device_id: str) -> Device
     _public_key(identity[key_id], key_id)
     check_form(value.get("signatures"), "device_keys.signatures")
     json = _canonical(of_own(value, user_id), "device_keys", MAX_DEVICE_KEYS_BYTES)
-    verify_json(value, user_id, key_id, identity[key_id])
-    return DeviceKeys(user_id, device_id, identity[key_id], identity, json)
+    signed = signed_bytes(value), signature_on(value, user_id, key_id)
+    return DeviceKeys(user_id, device_id, identity[key_id], identity, json), signed
+
+
+def verify_device_keys(keys: DeviceKeys, signed: Signed) -> None:
+    """Raise BadSignature unless the device has signed its keys."""
+    if not verify_bytes(*signed, keys.ed25519):
+        raise BadSignature(
+            f"the signature of {keys.user_id} with {keys.key_id} on the keys of the device does not match"
+        )
 
 
 def parse_stored(json: bytes) -> DeviceKeys:

@@ -22,7 +22,7 @@ def functions() -> list[str]:
     return [
         f"(func $mul (param $o i32) (param $a i32) (param $b i32) {_product(_PRODUCT, 'ab')})",
         f"(func $square (param $o i32) (param $a i32) {_product(_SQUARE, 'a')})",
-        _SQUARES,
+        f"(func $squares (param $o i32) (param $a i32) (param $times i32) {_squares()})",
         f"(func $add (param $o i32) (param $a i32) (param $b i32) {_each_limb(_ADD)})",
         f"(func $sub (param $o i32) (param $a i32) (param $b i32) {_each_limb(_SUB)})",
         f"(func $pack (param $o i32) (param $a i32) {_packing()})",
@@ -48,11 +48,12 @@ def _store(at: int, value: str) -> str:
 
 
 # What a limb of a product is a sum of. 2^255 = 19: what is beyond comes back nineteen times. d: doubled, n: 19 times.
-_PRODUCT: Final = [
+Terms = Sequence[Sequence[tuple[str, str]]]
+_PRODUCT: Final[Terms] = [
     [(f"a{at}", f"b{limb - at}" if at <= limb else f"n{limb - at + LIMBS}") for at in range(LIMBS)]
     for limb in range(LIMBS)
 ]
-_SQUARE: Final = [
+_SQUARE: Final[Terms] = [
     [("a0", "a0"), ("d1", "n4"), ("d2", "n3")],
     [("d0", "a1"), ("d2", "n4"), ("a3", "n3")],
     [("d0", "a2"), ("a1", "a1"), ("d3", "n4")],
@@ -61,22 +62,48 @@ _SQUARE: Final = [
 ]
 
 
-def _product(terms: Sequence[Sequence[tuple[str, str]]], factors: str) -> str:
+def _product(terms: Terms, factors: str) -> str:
     """Limbs of two factors may have 108 bits together; those of the product have 51, the second one hardly more."""
-    last = factors[-1]
+    return "\n".join((_variables(factors), *map(_loaded, factors), _multiplied(terms, factors[-1]), _STORED))
+
+
+def _squares() -> str:
+    """The limbs stay in registers until all is done."""
+    again = " ".join(f"(local.set $a{at} (local.get $r{at}))" for at in range(LIMBS))
+    return f"""
+        {_variables("a")} {_loaded("a")}
+        (loop $again
+          {_multiplied(_SQUARE, "a")} {again}
+          (br_if $again (local.tee $times (i32.sub (local.get $times) (i32.const 1)))))
+        {_STORED}
+    """
+
+
+def _variables(factors: str) -> str:
     names = [f"{letter}{at}" for letter in (*factors, "d", "n", "r") for at in range(LIMBS)]
-    code = [f"(local ${name} i64)" for name in (*names, "low", "high", "carry")]
-    for factor in factors:
-        code += [f"(local.set ${factor}{at} {_load(factor, at)})" for at in range(LIMBS)]
+    return " ".join(f"(local ${name} i64)" for name in (*names, "low", "high", "carry"))
+
+
+def _loaded(factor: str) -> str:
+    return " ".join(f"(local.set ${factor}{at} {_load(factor, at)})" for at in range(LIMBS))
+
+
+_STORED: Final = " ".join(_store(at, f"(local.get $r{at})") for at in range(LIMBS))
+
+
+def _multiplied(terms: Terms, last_factor: str) -> str:
+    code = []
     used = {name for limb in terms for term in limb for name in term}
     for name in sorted(used):
         if name[0] == "d":
             code.append(f"(local.set ${name} (i64.shl (local.get $a{name[1]}) (i64.const 1)))")
         elif name[0] == "n":
-            code.append(f"(local.set ${name} (i64.mul (local.get ${last}{name[1]}) (i64.const 19)))")
+            code.append(f"(local.set ${name} (i64.mul (local.get ${last_factor}{name[1]}) (i64.const 19)))")
     for at, limb in enumerate(terms):
-        code.append("(local.get $carry) (i64.const 0)")
-        code += [f"(i64.mul_wide_u (local.get ${one}) (local.get ${other})) i64.add128" for one, other in limb]
+        products = [f"(i64.mul_wide_u (local.get ${one}) (local.get ${other}))" for one, other in limb]
+        if at > 0:
+            products.append("(local.get $carry) (i64.const 0)")
+        code += [products[0], *(f"{each} i64.add128" for each in products[1:])]
         code.append(
             "(local.set $high) (local.set $low)"
             f"(local.set $r{at} (i64.and (local.get $low) (i64.const {_MASK})))"
@@ -88,17 +115,8 @@ def _product(terms: Sequence[Sequence[tuple[str, str]]], factors: str) -> str:
         "(local.set $r1 (i64.add (local.get $r1) (i64.shr_u (local.get $r0) (i64.const 51))))"
         f"(local.set $r0 (i64.and (local.get $r0) (i64.const {_MASK})))"
     )
-    code += [_store(at, f"(local.get $r{at})") for at in range(LIMBS)]
     return "\n".join(code)
 
-
-_SQUARES: Final = """
-(func $squares (param $o i32) (param $a i32) (param $times i32)
-  (call $square (local.get $o) (local.get $a))
-  (loop $again
-    (if (local.tee $times (i32.sub (local.get $times) (i32.const 1)))
-      (then (call $square (local.get $o) (local.get $o)) (br $again)))))
-"""
 
 _ADD: Final = "(i64.add {a} {b})"
 # Four times the prime more, so that no limb becomes negative.

@@ -12,7 +12,7 @@ import msgspec
 
 from homeserver.core import canonical_json
 from homeserver.core.canonical_json import BadJson, JsonObject, NotCanonical
-from homeserver.core.device_keys import BadKeys, DeviceKeys, check_form
+from homeserver.core.device_keys import BadKeys, DeviceKeys, Signed, check_form, verify_device_keys
 from homeserver.core.signature_sums import FEWEST, hold_together
 from homeserver.core.signatures import BadSignature, signature_on, signed_bytes, verify_bytes
 
@@ -27,7 +27,7 @@ class UploadedKey(NamedTuple):
     algorithm: str
     key_id: str
     json: bytes
-    signed: tuple[bytes, str] | None
+    signed: Signed | None
 
     @property
     def name(self) -> str:
@@ -43,7 +43,7 @@ class _Usual(msgspec.Struct, forbid_unknown_fields=True):
     fallback: bool | msgspec.UnsetType = msgspec.UNSET
 
 
-_usual: Final = msgspec.json.Decoder(_Usual)
+_all_usual: Final = msgspec.json.Decoder(list[_Usual])
 
 # In the canonical form it comes last, and no string holds it: quotes in strings are escaped.
 _SIGNATURES: Final = b',"signatures":'
@@ -54,28 +54,34 @@ def read_one_time_keys(given: Mapping[str, msgspec.Raw], device: DeviceKeys | No
 
     Keys of signed_… algorithms must be signed by the device. Others may be any string or object.
     """
-    return [_read(name, value, device) for name, value in given.items()]
+    if not given:
+        return []
+    try:
+        usual = _all_usual.decode(b"[%s]" % b",".join(map(bytes, given.values())))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return [_read_any(name, value, device) for name, value in given.items()]
+    lines = canonical_json.encode_trusted_lines(usual).split(b"\n")
+    return [_read_usual(name, key, json, device) for name, key, json in zip(given, usual, lines, strict=True)]
 
 
-def verify_one_time_keys(keys: Sequence[UploadedKey], device: DeviceKeys | None) -> None:
-    """Raise BadSignature unless the device has signed all keys that need a signature."""
-    signed = [key.signed for key in keys if key.signed is not None]
-    if device is None or not signed or (len(signed) >= FEWEST and hold_together(signed, device.ed25519)):
+def verify_keys(device: DeviceKeys | None, device_signed: Signed | None, keys: Sequence[UploadedKey]) -> None:
+    """Raise BadSignature unless the device has signed its own keys, if asked for, and all keys that need it."""
+    if device is None:
         return
+    signed = [key.signed for key in keys if key.signed is not None]
+    if device_signed is not None:
+        signed.append(device_signed)
+    if len(signed) >= FEWEST and hold_together(signed, device.ed25519):
+        return
+    if device_signed is not None:
+        verify_device_keys(device, device_signed)
     for key in keys:
         if key.signed is not None and not verify_bytes(*key.signed, device.ed25519):
             raise BadSignature(f"{key.name}: the signature of {device.user_id} with {device.key_id} does not match")
 
 
-def _read(name: str, value: msgspec.Raw, device: DeviceKeys | None) -> UploadedKey:
-    algorithm, colon, key_id = name.partition(":")
-    if not algorithm or not colon or not key_id or len(name) > MAX_KEY_NAME or "\0" in name:
-        raise BadKeys(f"{name[:40]!r} is no name of a key: it must be algorithm:key_id.")
-    try:
-        usual = _usual.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return _read_any(algorithm, key_id, name, value, device)
-    json = canonical_json.encode_trusted(usual)
+def _read_usual(name: str, usual: _Usual, json: bytes, device: DeviceKeys | None) -> UploadedKey:
+    algorithm, key_id = _named(name)
     if len(json) > MAX_KEY_BYTES:
         raise BadKeys(f"{name} may have at most {MAX_KEY_BYTES} bytes.")
     if not algorithm.startswith(SIGNED_PREFIX):
@@ -88,7 +94,15 @@ def _read(name: str, value: msgspec.Raw, device: DeviceKeys | None) -> UploadedK
     return UploadedKey(algorithm, key_id, json, (json[: json.index(_SIGNATURES)] + b"}", signature))
 
 
-def _read_any(algorithm: str, key_id: str, name: str, given: msgspec.Raw, device: DeviceKeys | None) -> UploadedKey:
+def _named(name: str) -> tuple[str, str]:
+    algorithm, colon, key_id = name.partition(":")
+    if not algorithm or not colon or not key_id or len(name) > MAX_KEY_NAME or "\0" in name:
+        raise BadKeys(f"{name[:40]!r} is no name of a key: it must be algorithm:key_id.")
+    return algorithm, key_id
+
+
+def _read_any(name: str, given: msgspec.Raw, device: DeviceKeys | None) -> UploadedKey:
+    algorithm, key_id = _named(name)
     try:
         value = canonical_json.decode(bytes(given))
         json = canonical_json.encode(value)
@@ -110,7 +124,7 @@ def _read_any(algorithm: str, key_id: str, name: str, given: msgspec.Raw, device
     return UploadedKey(algorithm, key_id, json, _signed(value, _owner(name, device)))
 
 
-def _signed(value: JsonObject, owner: DeviceKeys) -> tuple[bytes, str]:
+def _signed(value: JsonObject, owner: DeviceKeys) -> Signed:
     return signed_bytes(value), signature_on(value, owner.user_id, owner.key_id)
 
 

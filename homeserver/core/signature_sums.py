@@ -65,16 +65,17 @@ def _equation(signed: Sequence[tuple[bytes, str]], key: bytes) -> Equation | Non
     scalars = hashes = 0
     once: list[bytes] = []
     twice: list[bytes] = []
+    from_bytes, sha512 = int.from_bytes, hashlib.sha512
     for message, text in signed:
         signature = _decoded(text)
         if len(signature) != _SIGNATURE_BYTES:
             return None
         point = signature[:_POINT_BYTES]
-        both = int.from_bytes(signature, "little")
+        both = from_bytes(signature, "little")
         scalar = both >> 256
         if scalar >= ORDER or not _is_in_order(both & _Y):
             return None
-        value = int.from_bytes(hashlib.sha512(point + key + message).digest(), "little")
+        value = from_bytes(sha512(point + key + message).digest(), "little")
         # Never a negative number of times: the same mistake made twice must not cancel itself.
         if dice & 1:
             twice.append(point)

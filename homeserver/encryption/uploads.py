@@ -9,8 +9,8 @@ from typing import Final
 import msgspec
 
 from homeserver.core.canonical_json import JsonObject
-from homeserver.core.device_keys import KEY_BYTES, DeviceKeys, check_device_keys, parse_stored
-from homeserver.core.one_time_keys import UploadedKey, read_one_time_keys, verify_one_time_keys
+from homeserver.core.device_keys import KEY_BYTES, DeviceKeys, Signed, parse_stored, read_device_keys
+from homeserver.core.one_time_keys import UploadedKey, read_one_time_keys, verify_keys
 from homeserver.core.unpadded_base64 import decode_base64
 from homeserver.encryption.key_counts import with_usual
 from homeserver.encryption.refusals import refusing_bad_keys, refusing_changed_keys
@@ -120,8 +120,9 @@ def check_upload(tx: Cursor, user_id: str, device_id: str, device: int, upload: 
 def check_keys(user_id: str, device_id: str, known: DeviceKeys | None, is_taken: bool, upload: Upload) -> CheckedUpload:
     """The same, where it is known which keys the device has, and whether a cross-signing key is called like it."""
     fresh: DeviceKeys | None = None
+    signed: Signed | None = None
     if upload.device_keys is not None:
-        fresh = check_device_keys(upload.device_keys, user_id, device_id)
+        fresh, signed = read_device_keys(upload.device_keys, user_id, device_id)
         if known is None:
             if is_taken:
                 # "servers MUST not allow devices to have the same IDs as cross-signing keys"
@@ -131,11 +132,11 @@ def check_keys(user_id: str, device_id: str, known: DeviceKeys | None, is_taken:
         else:
             _refuse_other_identity(known, fresh)
             if known.json == fresh.json:
-                fresh = None
+                fresh = signed = None
     device_keys = fresh or known
     one_time = read_one_time_keys(upload.one_time_keys, device_keys)
     fallback = read_one_time_keys(upload.fallback_keys, device_keys)
-    verify_one_time_keys([*one_time, *fallback], device_keys)
+    verify_keys(device_keys, signed, [*one_time, *fallback])
     if len({key.algorithm for key in fallback}) < len(fallback):
         raise InvalidParam("There can be one fallback key for each algorithm only.")
     return CheckedUpload(fresh, _kept(one_time), _kept(fallback))

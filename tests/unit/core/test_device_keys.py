@@ -12,10 +12,11 @@ from homeserver.core.device_keys import (
     BadKeys,
     DeviceKeys,
     KeysOfAnother,
-    check_device_keys,
     check_user_key,
     parse_stored,
+    read_device_keys,
     signatures_by,
+    verify_device_keys,
     verify_user_key,
     with_signatures,
     without_signatures,
@@ -31,6 +32,12 @@ anything = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
+
+
+def check_device_keys(value: JsonObject, user_id: str, device_id: str) -> DeviceKeys:
+    keys, signed = read_device_keys(value, user_id, device_id)
+    verify_device_keys(keys, signed)
+    return keys
 
 
 def device_keys(**changed: JsonValue) -> JsonObject:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from homeserver.core import canonical_json
 from homeserver.core.canonical_json import JsonObject, JsonValue
-from homeserver.core.device_keys import BadKeys, DeviceKeys, check_device_keys
-from homeserver.core.one_time_keys import UploadedKey, read_one_time_keys, verify_one_time_keys
+from homeserver.core.device_keys import BadKeys, DeviceKeys, read_device_keys
+from homeserver.core.one_time_keys import UploadedKey, read_one_time_keys, verify_keys
 from homeserver.core.signatures import BadSignature, SigningKey, sign_json
 
 USER, DEVICE = "@romeo:verona.example", "k"
@@ -32,7 +32,7 @@ def device() -> DeviceKeys:
         "algorithms": [],
         "keys": {KEY.key_id: KEY.verify_key_base64},
     }
-    return check_device_keys(sign_json(value, USER, KEY), USER, DEVICE)
+    return read_device_keys(sign_json(value, USER, KEY), USER, DEVICE)[0]
 
 
 def read(value: JsonValue, name: str = "signed_curve25519:A", owner: DeviceKeys | None = None) -> UploadedKey:
@@ -43,7 +43,7 @@ def read(value: JsonValue, name: str = "signed_curve25519:A", owner: DeviceKeys 
 
 def checked(*values: JsonValue) -> list[UploadedKey]:
     keys = [read(value, f"signed_curve25519:{number}") for number, value in enumerate(values)]
-    verify_one_time_keys(keys, device())
+    verify_keys(device(), None, keys)
     return keys
 
 
@@ -139,12 +139,23 @@ def test_one_wrong_key_among_many_is_found_and_named(count: int) -> None:
                 checked(*good[:place], wrong, *good[place + 1 :])
 
 
+@pytest.mark.parametrize("count", [0, 4, 5, 50])
+def test_the_keys_of_the_device_are_verified_together_with_the_others(count: int) -> None:
+    owner = device()
+    keys = checked(*many(count))
+    right, wrong = KEY.sign_bytes(b"identity"), OTHER.sign_bytes(b"identity")
+    verify_keys(owner, (b"identity", right), keys)
+    for signed in ((b"identity", wrong), (b"another", right), (b"identity", "")):
+        with pytest.raises(BadSignature, match="on the keys of the device does not match"):
+            verify_keys(owner, signed, keys)
+
+
 @given(st.text(), anything)
 def test_nothing_but_a_refusal_comes_of_nonsense(name: str, value: JsonValue) -> None:
     owner = device()
     for each in (name, "x:y", "signed_x:y"):
         for given_value in (value, {"key": "x", "signatures": value}, {"key": value, "signatures": {}}):
             try:
-                verify_one_time_keys([read(given_value, each, owner)], owner)
+                verify_keys(owner, None, [read(given_value, each, owner)])
             except (BadKeys, BadSignature) as refusal:
                 assert str(refusal)
