@@ -5,7 +5,7 @@ Specification: client-server API, "One-time and fallback keys"; "Signing JSON" i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -61,7 +61,7 @@ def read_one_time_keys(given: Mapping[str, msgspec.Raw], device: DeviceKeys | No
     except (msgspec.DecodeError, UnicodeDecodeError):
         return [_read_any(name, value, device) for name, value in given.items()]
     lines = canonical_json.encode_trusted_lines(usual).split(b"\n")
-    return [_read_usual(name, key, json, device) for name, key, json in zip(given, usual, lines, strict=True)]
+    return _all_read(given, usual, lines, device)
 
 
 def verify_keys(device: DeviceKeys | None, device_signed: Signed | None, keys: Sequence[UploadedKey]) -> None:
@@ -80,18 +80,24 @@ def verify_keys(device: DeviceKeys | None, device_signed: Signed | None, keys: S
             raise BadSignature(f"{key.name}: the signature of {device.user_id} with {device.key_id} does not match")
 
 
-def _read_usual(name: str, usual: _Usual, json: bytes, device: DeviceKeys | None) -> UploadedKey:
-    algorithm, key_id = _named(name)
-    if len(json) > MAX_KEY_BYTES:
-        raise BadKeys(f"{name} may have at most {MAX_KEY_BYTES} bytes.")
-    if not algorithm.startswith(SIGNED_PREFIX):
-        return UploadedKey(algorithm, key_id, json, None)
-    owner = _owner(name, device)
-    by_key = usual.signatures.get(owner.user_id)
-    signature = None if by_key is None else by_key.get(owner.key_id)
-    if signature is None:
-        raise BadSignature(f"there is no signature of {owner.user_id} with {owner.key_id}")
-    return UploadedKey(algorithm, key_id, json, (json[: json.index(_SIGNATURES)] + b"}", signature))
+def _all_read(
+    names: Iterable[str], keys: Sequence[_Usual], lines: Sequence[bytes], device: DeviceKeys | None
+) -> list[UploadedKey]:
+    found = []
+    for name, usual, json in zip(names, keys, lines, strict=True):
+        algorithm, key_id = _named(name)
+        if len(json) > MAX_KEY_BYTES:
+            raise BadKeys(f"{name} may have at most {MAX_KEY_BYTES} bytes.")
+        signed = None
+        if algorithm.startswith(SIGNED_PREFIX):
+            owner = _owner(name, device) if device is None else device
+            by_key = usual.signatures.get(owner.user_id)
+            signature = None if by_key is None else by_key.get(owner.key_id)
+            if signature is None:
+                raise BadSignature(f"there is no signature of {owner.user_id} with {owner.key_id}")
+            signed = json[: json.index(_SIGNATURES)] + b"}", signature
+        found.append(UploadedKey(algorithm, key_id, json, signed))
+    return found
 
 
 def _named(name: str) -> tuple[str, str]:
