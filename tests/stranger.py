@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import secrets
 import ssl
 import threading
 import time
@@ -76,6 +77,8 @@ class Stranger:
         """What is answered, by the beginning of the path after /_matrix/federation/v1/."""
         self.asked: list[Asked] = []
         self.hides_keys = False
+        self.claims_of_keys: Json = {}
+        """What it says of its keys beside the truth, and instead of it."""
         self.asked_for_keys = 0
         self.trust = ssl.create_default_context(cafile=str(authority.file))
         stranger = self
@@ -97,6 +100,8 @@ class Stranger:
         # Ports come round again. Whoever has the name of an earlier one has its key, which servers remember.
         self.signer = Signer(self.name, SigningKey("x", hashlib.sha256(self.name.encode()).digest()))
         self._transactions = 0
+        # So do the names, and a transaction of an earlier one must not be taken for a repeat.
+        self._visit = secrets.token_hex(4)
         threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:
@@ -140,7 +145,7 @@ class Stranger:
             "pdus": [pdu.to_pdu() if isinstance(pdu, Event) else pdu for pdu in pdus],
             "edus": list(edus),
         }
-        return self.asks(server, "PUT", f"{PREFIX}send/{txn_id or f't{self._transactions}'}", body)
+        return self.asks(server, "PUT", f"{PREFIX}send/{txn_id or f'{self._visit}t{self._transactions}'}", body)
 
     def joins(
         self,
@@ -220,6 +225,7 @@ class Stranger:
                 "verify_keys": {self.signer.key.key_id: {"key": self.signer.key.verify_key_base64}},
                 "old_verify_keys": {},
                 "valid_until_ts": now_ms() + 3_600_000,
+                **self.claims_of_keys,
             },
             self.name,
             self.signer.key,

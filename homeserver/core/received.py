@@ -27,6 +27,8 @@ class Received:
     signed: bytes
     """What the signatures cover."""
     signatures: Mapping[str, Mapping[str, str]]
+    is_as_hashed: bool = True
+    """False: its content was not what was hashed, and the event is in its redacted form."""
 
 
 def receive(pdu: JsonObject, rules: RoomRules) -> Received:
@@ -49,9 +51,10 @@ def receive(pdu: JsonObject, rules: RoomRules) -> Received:
     except (InvalidId, NotCanonical) as error:
         raise BadEvent(str(error)) from None
     check_event_size(json)
-    if hashes.is_content_hash(pdu, write):
+    is_as_hashed = hashes.is_content_hash(pdu, write)
+    if is_as_hashed:
         event = Event.from_checked(pdu, json, rules, event_id)
     else:
         kept["signatures"] = signatures
         event = Event.from_checked(kept, write(kept), rules, event_id)
-    return Received(event, signed, cast("Mapping[str, Mapping[str, str]]", signatures))
+    return Received(event, signed, cast("Mapping[str, Mapping[str, str]]", signatures), is_as_hashed)

@@ -191,6 +191,8 @@ class Accepter:
         lost, reason, is_passing = list(events), "what it follows or leans on cannot be had", False
         # Who sent them should know; if not, whoever made the room is likely to.
         for server in dict.fromkeys((origin, server_name_of(room.create.sender))):
+            if server == self._appender.server_name:
+                continue
             try:
                 filling = await self._gaps.fill(server, asked, lost, room.extremity_ids[:MOST_EARLIEST])
             except PeerFailed as failed:

@@ -88,6 +88,11 @@ class Appender:
         ring.subscribe(self._published, EventRow)
         writer.on_failure(self._failed)
 
+    @property
+    def server_name(self) -> str:
+        """Of this server."""
+        return self._inputs.signer.server
+
     async def add(
         self, room_id: str, drafts: Sequence[Draft], *, device: int | None = None, txn_path: str | None = None
     ) -> list[EventRow]:

@@ -173,9 +173,20 @@ class InboundTransactions:
         results: Results = {}
         for pdu in pdus:
             try:
-                received.append(receive(pdu, room.rules))
+                one = receive(pdu, room.rules)
             except BadEvent as bad:
                 results.update(await self._refuse(origin, room, [pdu], judge_remote.FORMAT, bad.reason))
+                continue
+            if not one.is_as_hashed:
+                log.info(
+                    "an event was redacted",
+                    event_id=one.event.event_id,
+                    room=room_id,
+                    origin=origin,
+                    rule=judge_remote.HASH,
+                    reason="its content is not what was hashed",
+                )
+            received.append(one)
         if received:
             results.update(await self._take_events(origin, room_id, received))
         return results

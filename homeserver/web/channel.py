@@ -236,7 +236,7 @@ class Channel(protocol.Protocol):
         unwanted = isinstance(match, Response)
         limit_bytes = DISCARD_BYTES if isinstance(match, Response) else match.endpoint.declaration.body_limit_bytes
         if head.length is not None and head.length > limit_bytes:
-            self._give_up(match if isinstance(match, Response) else TooLarge(limit_bytes))
+            self._refuse_body(match, TooLarge(limit_bytes))
             return
         self._incoming = IncomingBody(head.length, limit_bytes)
         self._state = State.BODY
@@ -260,7 +260,7 @@ class Channel(protocol.Protocol):
         except TooLarge as error:
             self._incoming = None
             if self._upload is None:
-                self._give_up(self._match if isinstance(self._match, Response) else error)
+                self._refuse_body(self._match, error)
             else:
                 # The handler is told, and its answer goes out; what still arrives is read past.
                 self._upload.end(error)
@@ -288,6 +288,11 @@ class Channel(protocol.Protocol):
         self._pieces = []
         self._run()
         return True
+
+    def _refuse_body(self, match: RequestMatch | Response | None, error: TooLarge) -> None:
+        if match is not None and not isinstance(match, Response) and self._request is not None:
+            self._gate.note_refused(match, error, self._request)
+        self._give_up(match if isinstance(match, Response) else error)
 
     # Answers
 

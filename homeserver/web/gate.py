@@ -27,6 +27,9 @@ from homeserver.web.router import Match, Router
 Answer = Response | StreamedResponse
 InThread = Callable[[Callable[[bytes], bytes], bytes], Awaitable[bytes]]
 
+TOLD_REFUSALS: Final = frozenset((400, 401, 403, 413))
+"""What another server is not told without a line in the log. That there is no such thing (404) is everyday."""
+
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _PREFLIGHT: Final = Response(204, MappingProxyType({"Access-Control-Max-Age": "86400"}), b"")
 _GZIP_HEADERS: Final = MappingProxyType({"Content-Encoding": "gzip", "Vary": "Accept-Encoding"})
@@ -137,7 +140,21 @@ class Gate:
         self._log.error("request failed", method=request.method, path=request.path, exc_info=error)
         return InternalError(request.request_id)
 
+    def note_refused(self, match: RequestMatch, error: MatrixError, request: RequestInfo, who: object = None) -> None:
+        """Say in the log why another server was refused."""
+        if match.endpoint.declaration.access is Access.SERVER and error.status in TOLD_REFUSALS:
+            self._log.info(
+                "another server was refused",
+                server=who or "unknown",
+                ip=request.ip,
+                method=request.method,
+                path=request.path[:300],
+                status=error.status,
+                reason=error.message[:300],
+            )
+
     async def _attempt(self, match: RequestMatch, request: RequestInfo, extra: object) -> Answer:
+        who: Requester | str | None = None
         try:
             who = await self.admit(match, request)
             value = await match.endpoint.bound.call(match.arguments, who, request, extra)
@@ -150,7 +167,9 @@ class Gate:
         except CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
-            return error_response(self.refusal(error, request))
+            refusal = self.refusal(error, request)
+            self.note_refused(match, refusal, request, who)
+            return error_response(refusal)
 
     def _spend(self, limit: str, who: Requester | str | None, request: RequestInfo) -> None:
         if isinstance(who, Requester):
