@@ -22,9 +22,9 @@ from homeserver.encryption.stock import OneTimeKeyStock
 from homeserver.encryption.uploads import KeyUploads
 from homeserver.parts.accounting import Accounting
 from homeserver.parts.foundations import Foundations
+from homeserver.runtime.side_thread import SideThread
 from homeserver.users.to_device_received import ReceivedMessages
 from homeserver.users.to_device_upkeep import ToDeviceUpkeep
-from storage.database import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,16 @@ def make_encryption(base: Foundations, users: Accounting, remote: RemoteKeys) ->
     lists = RemoteLists(database, writer, base.ring, remote, base.tasks, base.clock, base.server_name)
     queries = KeyQueries(database, PublishedKeysCache(database, base.ring), remote, lists, base.server_name)
     # After its login a client uploads keys. A server that nobody logs in to can do without what checks them quickly.
-    users.new_devices.on_first(lambda: base.tasks.start("get ready to verify", _get_ready_to_verify(database)))
+    side = SideThread(base.reactor, "verification")
+    users.new_devices.on_first(lambda: side.do(signature_sums.get_ready))
     stock = OneTimeKeyStock(database, writer, base.ring)
     claims = KeyClaims(database, writer, stock, users.device_numbers, remote, base.server_name)
     return Encryption(
-        keys=Keys(KeyUploads(database, writer, stock, users.new_devices), queries, claims),
+        keys=Keys(
+            KeyUploads(database, writer, stock, users.new_devices, side),
+            queries,
+            claims,
+        ),
         for_servers=KeysForServers(database, queries, claims, base.server_name),
         received_messages=ReceivedMessages(database, writer, base.ring, base.clock),
         cross_signing=CrossSigning(database, writer, users.credentials, base.clock),
@@ -68,7 +73,3 @@ def make_encryption(base: Foundations, users: Accounting, remote: RemoteKeys) ->
         key_counts=KeyCounts(database, base.ring),
         remote_lists=lists,
     )
-
-
-async def _get_ready_to_verify(database: Database) -> None:
-    await database.read(lambda _: signature_sums.get_ready())
