@@ -100,13 +100,18 @@ class Accepter:
         problems = await self._verifier.verify_events(events, asks=False)
         outcomes, signed, unsure = await self._sorted(room_id, events, problems, origin)
         outcomes.update(unsure)
-        signed = _set_aside(signed, (awaited or AwaitedKeys()).held_up_by(unsure), outcomes)
+        awaited = awaited or AwaitedKeys()
+        signed = _set_aside(signed, awaited.held_up_by(unsure), outcomes)
         async with self._turns.at(room_id):
             batch = await self._place(room_id, signed, origin)
             outcomes.update(batch.outcomes())
             if batch.unplaced:
                 waiting = [gap.event for gap in batch.unplaced]
-                outcomes.update(await self._with_past(room_id, waiting, origin))
+                outcomes.update(
+                    await self._with_past(
+                        room_id, waiting, origin, lambda event_id: event_id in unsure or awaited.is_put_off(event_id)
+                    )
+                )
         return outcomes
 
     async def accept_at_once(
@@ -182,8 +187,10 @@ class Accepter:
 
         return await self._run(room_id, origin, place)
 
-    async def _with_past(self, room_id: str, events: Sequence[Event], origin: str) -> Outcomes:
-        """Fetch the past of events, then take them."""
+    async def _with_past(
+        self, room_id: str, events: Sequence[Event], origin: str, waits: Callable[[EventId], bool]
+    ) -> Outcomes:
+        """Fetch the past of events, then take them. What stands on something that `waits` is not given up before it."""
         room = await self._heads.get(room_id)
         asked = RoomOfEvents(room_id, room.rules)
         outcomes: Outcomes = {}
@@ -208,9 +215,14 @@ class Accepter:
         if unsure and not is_passing:
             reason, is_passing = f"the keys are not to be had now that {min(unsure)} is signed with", True
         fate = Outcome(Fate.UNDECIDED if is_passing else Fate.DROPPED, judge_remote.PAST, reason)
-        if lost and not is_passing:
-            await self.refuse(room_id, origin, [(event.event_id, fate) for event in lost])
-        outcomes.update({event.event_id: fate for event in lost})
+        fates = {event.event_id: fate for event in lost}
+        for event in lost:
+            if any(map(waits, _named_by([event]))):
+                fates[event.event_id] = Outcome(Fate.UNDECIDED, judge_remote.PAST, "it stands on an event that waits")
+        refused = [(event_id, fate) for event_id, fate in fates.items() if fate.fate is Fate.DROPPED]
+        if refused:
+            await self.refuse(room_id, origin, refused)
+        outcomes.update(fates)
         for event_id, event in unsure.items():
             reason = "the keys that it is signed with are not to be had now"
             outcomes.setdefault(event_id, Outcome(Fate.UNDECIDED, judge_remote.SIGNATURES, reason, event=event))

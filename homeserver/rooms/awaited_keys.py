@@ -7,7 +7,7 @@ Specification: server-server API, "Validating hashes and signatures on received 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 
@@ -17,6 +17,8 @@ class AwaitedKeys:
 
     asking: set[str] = field(default_factory=set)
     in_vain: set[str] = field(default_factory=set)
+    is_put_off: Callable[[str], bool] = lambda event_id: False
+    """Whether an event of the room is tried another time, for whatever it waits."""
 
     def held_up_by(self, unsure: Iterable[str]) -> set[str]:
         """What others wait for. `unsure`: what is at hand, and is signed with keys that are not."""

@@ -131,7 +131,9 @@ class Inbox:
             return set()
         events = [Event.load(pdu.json, room.rules, EventId(pdu.event_id)) for pdu in piece]
         origin = piece[0].origin
-        keys = self._keys.setdefault(room_id, AwaitedKeys())
+        keys = self._keys.get(room_id)
+        if keys is None:
+            keys = self._keys[room_id] = AwaitedKeys(is_put_off=partial(self._put_off.has, room_id))
         outcomes = await self._accepter.accept(room_id, events, origin, keys)
         await self._keep_found(room_id, origin, outcomes)
         oldest_ms = self._clock.now_ms() - KEPT_MS
