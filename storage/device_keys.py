@@ -29,6 +29,11 @@ def put(tx: Statements, device: int, json: bytes) -> None:
     )
 
 
+def delete_of(tx: Statements, devices: Sequence[int]) -> None:
+    """Delete the keys of devices, which are deleted themselves."""
+    tx.execute("DELETE FROM device_keys WHERE device = ANY(%s)", (list(devices),))
+
+
 def of_uploader(tx: Cursor, device: int) -> tuple[bytes | None, bool]:
     """The keys of a device, and whether its user has a cross-signing key of the same name."""
     tx.execute(

@@ -95,6 +95,11 @@ def forget(tx: Statements, device: int, numbers: Sequence[int]) -> None:
     tx.execute("DELETE FROM one_time_keys WHERE device = %s AND number = ANY(%s)", (device, list(numbers)))
 
 
+def delete_of(tx: Statements, devices: Sequence[int]) -> None:
+    """Delete all one-time keys of devices, which are deleted themselves; their fallback keys go by themselves."""
+    tx.execute("DELETE FROM one_time_keys WHERE device = ANY(%s)", (list(devices),))
+
+
 def give(tx: Statements, given: Sequence[Given]) -> None:
     """Note which keys are given out; each upload once."""
     tx.execute(

@@ -380,13 +380,13 @@ CREATE INDEX event_verdicts_age ON event_verdicts (decided_ts);
 
 -- ---------------------------------------------------------------- keys for end-to-end encryption
 
-CREATE TABLE device_keys (                   -- identity keys of local devices
-    device  bigint PRIMARY KEY REFERENCES devices ON DELETE CASCADE,
+CREATE TABLE device_keys (                   -- identity keys of local devices, which take them along when deleted
+    device  bigint PRIMARY KEY,
     json    bytea  NOT NULL                  -- as uploaded, without unsigned, with signatures of its own user only
 );
 
-CREATE TABLE one_time_keys (                 -- a row for the keys of one algorithm in one upload
-    device     bigint  NOT NULL REFERENCES devices ON DELETE CASCADE,
+CREATE TABLE one_time_keys (                 -- a row for the keys of one algorithm in one upload; deleted with the device
+    device     bigint  NOT NULL,
     number     bigint  NOT NULL,             -- the order of upload
     algorithm  text    NOT NULL,
     size       integer NOT NULL,             -- how many keys these are

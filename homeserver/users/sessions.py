@@ -18,7 +18,9 @@ from homeserver.users.secret_tokens import ACCESS, REFRESH, new_device_id, new_t
 from homeserver.users.tokens import Tokens
 from homeserver.web.access import Requester, hash_token
 from homeserver.web.errors import InvalidParam, UnknownToken
+from storage import device_keys as device_key_table
 from storage import devices as device_table
+from storage import one_time_keys as one_time_key_table
 from storage import to_device as to_device_table
 from storage import tokens as token_table
 from storage.database import Cursor, Database
@@ -175,8 +177,10 @@ class Sessions:
 
 
 def delete_devices(tx: Statements, devices: Sequence[int]) -> None:
-    """Delete devices, and the messages to them, in the transaction that tells others."""
+    """Delete devices, their keys, and the messages to them, in the transaction that tells others."""
     device_table.delete(tx, devices)
+    device_key_table.delete_of(tx, devices)
+    one_time_key_table.delete_of(tx, devices)
     to_device_table.delete_of(tx, devices)
 
 

@@ -96,6 +96,18 @@ def test_keys_are_kept_as_they_came_with_the_number_of_those_given_out(tx: Curso
     assert [each.number for each in one_time_keys.of_devices(tx, [phone])[phone]] == [1]
 
 
+def test_a_device_that_is_deleted_leaves_no_key_behind(tx: Cursor, phone: int) -> None:
+    laptop, _ = devices.put(tx, ROMEO, "LAPTOP", None, 5)
+    for device in (phone, laptop):
+        device_keys.put(tx, device, b"{}")
+        one_time_keys.insert(tx, device, one_time_keys.batches(0, [OneTimeKey("a", "x", b'"x"')]))
+        one_time_keys.put_fallback(tx, device, [OneTimeKey("a", "f", b'"f"')])
+    delete_devices(tx, [phone])
+    for table in ("device_keys", "one_time_keys", "fallback_keys"):
+        tx.execute(f"SELECT device FROM {table}")
+        assert tx.fetchall() == [(laptop,)], table
+
+
 def test_a_fallback_key_is_given_out_again_and_again(tx: Cursor, phone: int) -> None:
     one_time_keys.put_fallback(tx, phone, [OneTimeKey("a", "f", b'"f"')])
     one_time_keys.put_fallback(tx, phone + 1000, [OneTimeKey("a", "f", b'"f"')])
