@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import ClassVar
 
+import msgspec
+
 from homeserver.core.event import Event
 
 
@@ -45,8 +47,7 @@ class MemberChange:
     is_local: bool
 
 
-@dataclass(frozen=True, slots=True)
-class RoomHead:
+class RoomHead(msgspec.Struct, frozen=True):
     """Where the next event of a room goes. A row of room_heads."""
 
     extremities: tuple[int, ...]

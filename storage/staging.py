@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
 from psycopg2.extensions import cursor as Cursor
 
 from storage.statements import Statements, json_lines, storable
@@ -21,8 +22,7 @@ class StagedPdu:
     received_ts: int
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerRow:
+class AnswerRow(msgspec.Struct, frozen=True):
     """What a transaction was answered with."""
 
     origin: str

@@ -10,9 +10,9 @@ import random
 import re
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.protocol import Factory
@@ -37,8 +37,7 @@ _TARGET: Final = re.compile(r"/[\x21-\x7e]*")
 _HEADER_VALUE: Final = re.compile(r"[\x20-\x7e\t]*")
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(msgspec.Struct, frozen=True):
     """Somebody to speak HTTP with."""
 
     route: Route

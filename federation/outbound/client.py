@@ -8,9 +8,10 @@ Redirects are not followed: a signature is for one server and one target.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 from urllib.parse import quote, urlencode
+
+import msgspec
 
 from federation.outbound import x_matrix
 from federation.outbound.agent import ExchangeFailed, HttpAgent, HttpAnswer, Peer
@@ -43,8 +44,7 @@ LARGE_BYTES: Final = 2048 * MEBIBYTE
 LARGE_BYTES_PER_SERVER: Final = 700 * MEBIBYTE
 
 
-@dataclass(frozen=True, slots=True)
-class _Order:
+class _Order(msgspec.Struct, frozen=True):
     """Everything about a request but how often it was tried."""
 
     destination: str
@@ -202,7 +202,7 @@ class FederationClient:
             work = self._attempt(order, repeatable)
         else:
             pace = Pace(self._clock, order.take)
-            work = pace.keep(self._attempt(replace(order, take=pace.take), repeatable))
+            work = pace.keep(self._attempt(msgspec.structs.replace(order, take=pace.take), repeatable))
         try:
             answer = await within(self._clock, timeout_s, work)
         except (ExchangeFailed, TookTooLong) as error:

@@ -7,9 +7,9 @@ message to another server.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
 from twisted.internet import protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionClosed, ConnectionDone
@@ -30,8 +30,7 @@ class ExchangeFailed(Exception):
         self.may_have_arrived = may_have_arrived
 
 
-@dataclass(frozen=True, slots=True)
-class HttpAnswer:
+class HttpAnswer(msgspec.Struct, frozen=True):
     """A response. Header names are in lower case. The body is empty where it was handed on piece by piece."""
 
     status: int

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from homeserver.web.http1 import BadRequestBytes, ChunkedBody
 
@@ -27,8 +28,7 @@ class BadAnswerBytes(Exception):
     """No answer that can be read; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerHead:
+class AnswerHead(msgspec.Struct, frozen=True):
     """The head of an answer. Header names are in lower case; of several with one name the values are joined."""
 
     status: int

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, cast
 
+import msgspec
+
 from federation.outbound.key_fetch import KeyFetcher, side_by_side
 from federation.outbound.own_keys import OwnKeys
 from federation.outbound.signature_checks import SignatureChecks
@@ -38,8 +40,7 @@ ASK_AGAIN_MS: Final = 60_000
 FAILED: Final = Backoff(first_ms=5_000, longest_ms=600_000, jitter=0)
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(msgspec.Struct, frozen=True):
     """A signature that must be checked: by a server, with one of these keys, on something of this time."""
 
     server: str
@@ -278,8 +279,7 @@ class KeyRing:
         await self._database.write(table.store, list(latest.values()), responses)
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidates:
+class _Candidates(msgspec.Struct, frozen=True):
     """A signature that must be checked, and the keys that it may be by."""
 
     need: Need

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -35,8 +34,7 @@ class BadXMatrix(ValueError):
     """The header is not X-Matrix as it must be; the text says what is wrong."""
 
 
-@dataclass(frozen=True, slots=True)
-class XMatrix:
+class XMatrix(msgspec.Struct, frozen=True):
     """One signature of a request. `destination` is None from servers that know no Matrix 1.3."""
 
     origin: str

@@ -12,6 +12,8 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+import msgspec
+
 from homeserver.core.ids import InvalidId, parse_server_name
 
 DEFAULT_PORT: Final = 8448
@@ -24,8 +26,7 @@ class NoService(Exception):
     """The server name leads nowhere; the text says why."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class SrvRecord:
+class SrvRecord(msgspec.Struct, frozen=True, order=True):
     """What an SRV record says (RFC 2782)."""
 
     priority: int
@@ -34,8 +35,7 @@ class SrvRecord:
     host: str
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """How to reach a server: where to connect to, which certificate to expect, which Host header to send."""
 
     host_header: str

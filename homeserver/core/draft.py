@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -25,8 +24,7 @@ _NO_CONTENT: Final = msgspec.Raw(b"{}")
 _NO_HASHES: Final[Mapping[EventId, str]] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True):
     """An event before it has a place in the room. `room_id` is None only for what makes a room whose id is a hash."""
 
     room_id: RoomId | None

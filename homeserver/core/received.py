@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import cast
+
+import msgspec
 
 from homeserver.core import canonical_json, hashes
 from homeserver.core.canonical_json import JsonObject, NotCanonical
@@ -19,8 +20,7 @@ from homeserver.core.pruning import redact
 from homeserver.core.room_rules import RoomRules
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(msgspec.Struct, frozen=True):
     """An event in the form in which it is to be used, and what is to be looked at once more: its signatures."""
 
     event: Event

@@ -8,6 +8,8 @@ text. Specification: Client-Server API, `GET /sync` (next_batch), `GET /rooms/{r
 import re
 from dataclasses import dataclass
 
+import msgspec
+
 _NUMBER = r"0|-?[1-9][0-9]{0,18}"
 _SYNC = re.compile(r"s(0|[1-9][0-9]{0,18})")
 _PAGE = re.compile(rf"t({_NUMBER})_({_NUMBER})")
@@ -20,8 +22,7 @@ class BadToken(ValueError):
     errcode = "M_INVALID_PARAM"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class SyncToken:
+class SyncToken(msgspec.Struct, frozen=True, order=True):
     """A position in the log: all up to and including it has been seen."""
 
     position: int

@@ -8,10 +8,10 @@ again later (`put_off`). While keys are asked for, the room goes on with what do
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Final
 
+import msgspec
 import structlog
 from twisted.internet.defer import CancelledError
 
@@ -148,7 +148,7 @@ class Inbox:
             asks = outcome.rule == judge_remote.SIGNATURES and not was_asked
             wait = self._put_off.hold if asks or outcome.rule == judge_remote.AWAITED else self._put_off.put_off
             if event.event_id in too_old or not wait(room_id, event.event_id, origin, *_signers(event)):
-                given_up.append((event.event_id, replace(outcome, fate=Fate.DROPPED)))
+                given_up.append((event.event_id, msgspec.structs.replace(outcome, fate=Fate.DROPPED)))
                 continue
             waiting.add(event.event_id)
             log.info("an event waits", event_id=event.event_id, room=room_id, origin=origin, reason=outcome.reason)

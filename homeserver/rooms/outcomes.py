@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+import msgspec
+
 from homeserver.core.event import Event
 from homeserver.core.ids import EventId
 from homeserver.rooms.append import sentence
@@ -29,8 +31,7 @@ class Fate(StrEnum):
     """Not stored, as its past or the keys of its signers cannot be had now. It may be judged another time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What became of an event, the check that decided it, and the reason. `row` where it is stored.
 
     `event` where it was fetched with the past of another, and may be judged another time.

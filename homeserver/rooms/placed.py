@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
+import msgspec
+
 from homeserver.core.state_trie import NodeId
 from homeserver.rooms.judge_remote import Verdict
 from homeserver.runtime.writer import Also
@@ -13,8 +15,7 @@ from storage import room_log
 from storage.rows import EventRow, Status
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(msgspec.Struct, frozen=True):
     """An event with what we decided about it. Not `is_new`: we had it already."""
 
     row: EventRow

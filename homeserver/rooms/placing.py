@@ -48,6 +48,7 @@ class Placer:
         self.given_edges: dict[int, GivenEdges] = {}
         """By position."""
         self._by_id: dict[str, EventRow] = {}
+        self._found: dict[str, EventRow] = {}  # each event is looked for more than once
         self._by_position: dict[int, EventRow] = {}
         self._fresh: dict[NodeId, bytes] = {}
         """Nodes made for the event at hand."""
@@ -157,8 +158,11 @@ class Placer:
         inputs, absent = self.room.plan.inputs, self.room.plan.absent
         uncommitted = self.room.room.uncommitted
         for event_id in event_ids:
-            row = self._by_id.get(event_id) or uncommitted.get(event_id) or inputs.events.cached_by_id(event_id)
-            if row is None and event_id not in absent and event_id not in self._surely_new:
+            row = self._found.get(event_id) or self._by_id.get(event_id) or uncommitted.get(event_id)
+            row = row or inputs.events.cached_by_id(event_id)
+            if row is not None:
+                self._found[event_id] = row
+            elif event_id not in absent and event_id not in self._surely_new:
                 missing.append(event_id)
             found[event_id] = row
         if missing:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from homeserver.core.filters import Filter
 from homeserver.encryption.key_counts import KeyCounts
 from homeserver.rooms.heads import Heads
@@ -29,8 +31,7 @@ from storage.rows import AccountDataRow
 _NO_NEWS = RoomNews()
 
 
-@dataclass(frozen=True, slots=True)
-class SyncRequest:
+class SyncRequest(msgspec.Struct, frozen=True):
     """What a client asks. `since` None: everything."""
 
     user_id: str
@@ -42,8 +43,7 @@ class SyncRequest:
     timeout_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(msgspec.Struct, frozen=True):
     """What is new up to `upto`, as members of the answer.
 
     `key_counts` are members that every answer has; alone they are news only where they are urgent.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -37,8 +37,7 @@ class Bundles(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(msgspec.Struct, frozen=True):
     """The part of the log that is told of a room. `since` None: the client starts with this room from nothing.
 
     `whole_state`: the state is told from nothing too, although the timeline goes on from `since`.
@@ -129,7 +128,7 @@ class RoomPart:
             reader.memory.forget_room(room.number)
         timeline = await self._newest(reader, room, span)
         rows, memberships = await self._visible.of(reader.user_id, room.number, timeline.rows)
-        timeline = replace(timeline, rows=rows)
+        timeline = msgspec.structs.replace(timeline, rows=rows)
         state = b"[]"
         if rows and memberships.get(rows[0].position) == "join":
             state = await self._state(reader, room, span, timeline, ())
@@ -151,8 +150,8 @@ class RoomPart:
         timeline = await self._gaps.cut(await self._newest(reader, room, span))
         rows, memberships = await self._visible.of(reader.user_id, room.number, timeline.rows)
         if all(membership == "join" for membership in memberships.values()):
-            return replace(timeline, rows=rows), None
-        return replace(timeline, rows=rows), memberships
+            return msgspec.structs.replace(timeline, rows=rows), None
+        return msgspec.structs.replace(timeline, rows=rows), memberships
 
     async def _newest(self, reader: Reader, room: Room, span: Span) -> Timeline:
         limit = reader.filter.room_timeline.limit_or(DEFAULT_LIMIT, MOST_EVENTS)

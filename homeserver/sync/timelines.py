@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from homeserver.rooms.event_cache import EventCache
 from homeserver.runtime.log import Ring
 from homeserver.runtime.lru import Lru
@@ -20,8 +22,7 @@ MOST_PAGES = 20
 """How far back a filter that lets little through is followed before the timeline is given as it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Timeline:
+class Timeline(msgspec.Struct, frozen=True):
     """Events in the order of their positions. `limited`: older ones that would also belong here were left out.
 
     `after_gap`: what came before the first of them was no news here; it is found by its place in the history.

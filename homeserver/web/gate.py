@@ -42,12 +42,8 @@ class GatedEndpoint:
     """An endpoint with its measures."""
 
     bound: BoundEndpoint
+    declaration: Declaration
     measures: EndpointMeasures
-
-    @property
-    def declaration(self) -> Declaration:
-        """The declaration of the endpoint."""
-        return self.bound.declaration
 
 
 RequestMatch = Match[GatedEndpoint]
@@ -75,7 +71,7 @@ class Gate:
             declaration = each.declaration
             if declaration.limit is not None and not limiter.knows(declaration.limit):
                 raise ValueError(f"{each.name}: there is no rate limit class {declaration.limit!r}")
-            gated.append(GatedEndpoint(each, measures.of(declaration.method, declaration.path)))
+            gated.append(GatedEndpoint(each, declaration, measures.of(declaration.method, declaration.path)))
         self._router: Router[GatedEndpoint] = Router(gated)
         self._access = access
         self._limiter = limiter

@@ -5,21 +5,22 @@ that was asked for, and for the rules that many users share (a Plan) which of th
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from homeserver.core.canonical_json import JsonObject, JsonValue
 from homeserver.core.event import Event
 from homeserver.core.property_path import Absent, Path, value_at
 
 
-@dataclass(frozen=True, slots=True)
-class RoomContext:
+class RoomContext(msgspec.Struct, frozen=True):
     """What push rules may ask about the room, at the event. Levels as the room's power levels give them."""
 
     joined_members: int
     sender_power: float = 0  # infinite for a creator in the rooms where creators have no limit
-    notification_levels: Mapping[str, int] = field(default_factory=dict)
+    notification_levels: Mapping[str, int] = msgspec.field(default_factory=dict)
 
     def sender_may_notify(self, key: str) -> bool:
         """Whether the sender may notify all, by the `notifications` of the power levels; 50 where they say nothing."""

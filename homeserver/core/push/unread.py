@@ -7,12 +7,13 @@ Positions are places in one order of all events of the server. Specification: Cl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from homeserver.core.ids import EventId
 from homeserver.core.receipts import MAIN, READ, READ_PRIVATE
 
 
-@dataclass(frozen=True, slots=True)
-class Notification:
+class Notification(msgspec.Struct, frozen=True):
     """An event that the user is notified of. `thread_id` is the root of its thread, None for the main timeline."""
 
     position: int
@@ -51,8 +52,7 @@ class ReadUpTo:
         return notification.position <= self.of(notification.thread_id)
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
+class Count(msgspec.Struct, frozen=True):
     """How many unread notifications there are, and how many of these are highlights."""
 
     notifications: int = 0
@@ -65,12 +65,11 @@ class Count:
 NONE = Count()
 
 
-@dataclass(frozen=True, slots=True)
-class UnreadCounts:
+class UnreadCounts(msgspec.Struct, frozen=True):
     """The counts of a room. Threads without unread notifications are left out."""
 
     main: Count = NONE
-    threads: Mapping[EventId, Count] = field(default_factory=dict)
+    threads: Mapping[EventId, Count] = msgspec.field(default_factory=dict)
 
     @property
     def room(self) -> Count:
