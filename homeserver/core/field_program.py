@@ -1,7 +1,8 @@
 """The field of curve25519 in WebAssembly text: numbers modulo 2^255 - 19, as five limbs of 51 bits each.
 
 Elements are named by where they are in memory, 40 bytes each. Of the functions `$o` is where the result goes, which may
-be where an operand is. What is added or taken away may have limbs of 53 bits, which is what `sub` leaves at most.
+be where an operand is. What is multiplied may have limbs of 54 bits, and what is added or taken away limbs of 53, which
+is what `sub` leaves at most.
 """
 
 from __future__ import annotations
@@ -48,22 +49,24 @@ def _store(at: int, value: str) -> str:
 
 
 # What a limb of a product is a sum of. 2^255 = 19: what is beyond comes back nineteen times. d: doubled, n: 19 times.
+# One factor is shifted by nine bits (u), the other one by four (v): then the upper 64 bits of the sum are what is to be
+# carried, and the lower ones are the limb, shifted by 13. Shifting sums would take longer.
 Terms = Sequence[Sequence[tuple[str, str]]]
 _PRODUCT: Final[Terms] = [
-    [(f"a{at}", f"b{limb - at}" if at <= limb else f"n{limb - at + LIMBS}") for at in range(LIMBS)]
+    [(f"u{at}", f"v{limb - at}" if at <= limb else f"n{limb - at + LIMBS}") for at in range(LIMBS)]
     for limb in range(LIMBS)
 ]
 _SQUARE: Final[Terms] = [
-    [("a0", "a0"), ("d1", "n4"), ("d2", "n3")],
-    [("d0", "a1"), ("d2", "n4"), ("a3", "n3")],
-    [("d0", "a2"), ("a1", "a1"), ("d3", "n4")],
-    [("d0", "a3"), ("d1", "a2"), ("a4", "n4")],
-    [("d0", "a4"), ("d1", "a3"), ("a2", "a2")],
+    [("u0", "v0"), ("d1", "n4"), ("d2", "n3")],
+    [("d0", "v1"), ("d2", "n4"), ("u3", "n3")],
+    [("d0", "v2"), ("u1", "v1"), ("d3", "n4")],
+    [("d0", "v3"), ("d1", "v2"), ("u4", "n4")],
+    [("d0", "v4"), ("d1", "v3"), ("u2", "v2")],
 ]
 
 
 def _product(terms: Terms, factors: str) -> str:
-    """Limbs of two factors may have 108 bits together; those of the product have 51, the second one hardly more."""
+    """Limbs of two factors may have 108 bits together; those of the product have 51, or hardly more."""
     return "\n".join((_variables(factors), *map(_loaded, factors), _multiplied(terms, factors[-1]), _STORED))
 
 
@@ -80,8 +83,8 @@ def _squares() -> str:
 
 
 def _variables(factors: str) -> str:
-    names = [f"{letter}{at}" for letter in (*factors, "d", "n", "r") for at in range(LIMBS)]
-    return " ".join(f"(local ${name} i64)" for name in (*names, "low", "high", "carry"))
+    names = [f"{letter}{at}" for letter in (*factors, *"udvnrc") for at in range(LIMBS)]
+    return " ".join(f"(local ${name} i64)" for name in (*names, "low"))
 
 
 def _loaded(factor: str) -> str:
@@ -92,30 +95,33 @@ _STORED: Final = " ".join(_store(at, f"(local.get $r{at})") for at in range(LIMB
 
 
 def _multiplied(terms: Terms, last_factor: str) -> str:
-    code = []
+    shifted = {
+        "u": "(i64.shl (local.get $a{}) (i64.const 9))",
+        "d": "(i64.shl (local.get $a{}) (i64.const 10))",
+        "v": f"(i64.shl (local.get ${last_factor}{{}}) (i64.const 4))",
+        "n": f"(i64.mul (local.get ${last_factor}{{}}) (i64.const {19 << 4}))",
+    }
     used = {name for limb in terms for term in limb for name in term}
-    for name in sorted(used):
-        if name[0] == "d":
-            code.append(f"(local.set ${name} (i64.shl (local.get $a{name[1]}) (i64.const 1)))")
-        elif name[0] == "n":
-            code.append(f"(local.set ${name} (i64.mul (local.get ${last_factor}{name[1]}) (i64.const 19)))")
+    code = [f"(local.set ${name} {shifted[name[0]].format(name[1])})" for name in sorted(used)]
     for at, limb in enumerate(terms):
         products = [f"(i64.mul_wide_u (local.get ${one}) (local.get ${other}))" for one, other in limb]
-        if at > 0:
-            products.append("(local.get $carry) (i64.const 0)")
         code += [products[0], *(f"{each} i64.add128" for each in products[1:])]
         code.append(
-            "(local.set $high) (local.set $low)"
-            f"(local.set $r{at} (i64.and (local.get $low) (i64.const {_MASK})))"
-            "(local.set $carry (i64.or (i64.shl (local.get $high) (i64.const 13))"
-            " (i64.shr_u (local.get $low) (i64.const 51))))"
+            f"(local.set $c{at}) (local.set $low)"
+            f"(local.set $r{at} (i64.shr_u (local.get $low) (i64.const {64 - _LIMB_BITS})))"
         )
-    code.append(
-        "(local.set $r0 (i64.add (local.get $r0) (i64.mul (local.get $carry) (i64.const 19))))"
-        "(local.set $r1 (i64.add (local.get $r1) (i64.shr_u (local.get $r0) (i64.const 51))))"
-        f"(local.set $r0 (i64.and (local.get $r0) (i64.const {_MASK})))"
-    )
+    # All hand over at once, twice: in turn, each would wait for the one before.
+    code += [f"(local.set $r{at} {_with_carry(at)})" for at in range(LIMBS)]
+    code += [f"(local.set $c{at} (i64.shr_u (local.get $r{at}) (i64.const {_LIMB_BITS})))" for at in range(LIMBS)]
+    code += [f"(local.set $r{at} (i64.and (local.get $r{at}) (i64.const {_MASK})))" for at in range(LIMBS)]
+    code += [f"(local.set $r{at} {_with_carry(at)})" for at in range(LIMBS)]
     return "\n".join(code)
+
+
+def _with_carry(at: int) -> str:
+    """A limb with what the one before hands over."""
+    carry = f"(local.get $c{at - 1})" if at else f"(i64.mul (local.get $c{LIMBS - 1}) (i64.const 19))"
+    return f"(i64.add (local.get $r{at}) {carry})"
 
 
 _ADD: Final = "(i64.add {a} {b})"
