@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 from psycopg2.extensions import cursor as Cursor
@@ -30,6 +30,19 @@ class OneTimeKey(NamedTuple):
     def name(self) -> str:
         """As clients name it."""
         return f"{self.algorithm}:{self.key_id}"
+
+
+class NewKey(Protocol):
+    """What is asked of a key that is to be kept; a `OneTimeKey` has it, and more than that does no harm."""
+
+    @property
+    def algorithm(self) -> str: ...
+    @property
+    def key_id(self) -> str: ...
+    @property
+    def json(self) -> bytes: ...
+    @property
+    def name(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +80,12 @@ class Claimed:
 class KeyChanged(Exception):
     """Another key is there under this id."""
 
-    def __init__(self, key: OneTimeKey) -> None:
+    def __init__(self, key: NewKey) -> None:
         super().__init__(key.name)
         self.key = key
 
 
-def batches(after: int, keys: Iterable[OneTimeKey]) -> list[KeyBatch]:
+def batches(after: int, keys: Iterable[NewKey]) -> list[KeyBatch]:
     """New keys as they are kept: one batch for each algorithm, with numbers that come after one."""
     by_algorithm: dict[str, dict[str, msgspec.Raw]] = {}
     for key in keys:
@@ -137,7 +150,7 @@ def counts(tx: Cursor, device: int) -> dict[str, int]:
     return {algorithm: int(left) for algorithm, left in tx.fetchall()}
 
 
-def put_fallback(tx: Statements, device: int, keys: Sequence[OneTimeKey]) -> None:
+def put_fallback(tx: Statements, device: int, keys: Sequence[NewKey]) -> None:
     """Replace the fallback keys of some algorithms; one that is the same as before stays used if it was."""
     tx.execute(
         "INSERT INTO fallback_keys (device, algorithm, key_id, json)"

@@ -18,7 +18,7 @@ from homeserver.runtime.log import Ring, Writer
 from homeserver.runtime.lru import Lru
 from storage import one_time_keys as one_time_key_table
 from storage.database import Cursor, Database
-from storage.one_time_keys import Given, KeyBatch, KeyChanged, OneTimeKey
+from storage.one_time_keys import Given, KeyBatch, KeyChanged, NewKey
 from storage.rows import Entry, KeyCountsRow
 from storage.statements import Statements
 
@@ -90,13 +90,13 @@ class HeldKeys:
         """How many keys are left, those included that are being written."""
         return sum(batch.left for batch in self._batches)
 
-    def new_of(self, keys: Iterable[OneTimeKey]) -> list[OneTimeKey]:
+    def new_of(self, keys: Sequence[NewKey]) -> Sequence[NewKey]:
         """Those that were not uploaded before. Raises KeyChanged where another one waits under the same id."""
         if not self._batches:
-            return list(keys)
+            return keys
         return [key for key in keys if not self._has(key)]
 
-    def add(self, keys: Iterable[OneTimeKey]) -> list[_Batch]:
+    def add(self, keys: Sequence[NewKey]) -> list[_Batch]:
         """Take new keys in."""
         number = self._batches[-1].number if self._batches else 0
         added = [
@@ -130,7 +130,7 @@ class HeldKeys:
             remembered += batch.given
         return found
 
-    def _has(self, key: OneTimeKey) -> bool:
+    def _has(self, key: NewKey) -> bool:
         is_same = False
         for batch in self._batches:
             json = batch.keys.get(key.key_id) if batch.algorithm == key.algorithm else None
@@ -143,7 +143,7 @@ class HeldKeys:
     def weigh(self) -> None:
         """Set `weight_bytes`."""
         self.weight_bytes = 500 + sum(
-            len(bytes(json)) + _KEY_WEIGHT for batch in self._batches for json in batch.keys.values()
+            len(batch.keys) * _KEY_WEIGHT + sum(map(len, map(bytes, batch.keys.values()))) for batch in self._batches
         )
 
 
@@ -197,9 +197,7 @@ class OneTimeKeyStock:
             missing = list(self._not_in_memory(missing, found))
         return found, result
 
-    def add(
-        self, user_id: str, held: HeldKeys, keys: Sequence[OneTimeKey]
-    ) -> tuple[Entry, Callable[[Statements], None]]:
+    def add(self, user_id: str, held: HeldKeys, keys: Sequence[NewKey]) -> tuple[Entry, Callable[[Statements], None]]:
         """Take new keys in. The entry and the statements are to be appended to the log, as they are, and at once."""
         added = held.add(keys)
         used_up = held.used_up()

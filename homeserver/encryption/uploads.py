@@ -24,7 +24,6 @@ from storage import cross_signing as cross_signing_table
 from storage import device_keys as device_key_table
 from storage import one_time_keys as one_time_key_table
 from storage.database import Cursor, Database
-from storage.one_time_keys import OneTimeKey
 from storage.rows import DeviceListRow, Entry, KeyCountsRow
 from storage.statements import Statements
 
@@ -46,8 +45,8 @@ class CheckedUpload:
     """The same, in order. `device_keys` None: there are none, or none that are new."""
 
     device_keys: DeviceKeys | None
-    one_time_keys: Sequence[OneTimeKey]
-    fallback_keys: Sequence[OneTimeKey]
+    one_time_keys: Sequence[UploadedKey]
+    fallback_keys: Sequence[UploadedKey]
 
 
 class KeyUploads:
@@ -143,7 +142,7 @@ def check_keys(user_id: str, device_id: str, known: DeviceKeys | None, is_taken:
     verify_keys(device_keys, signed, [*one_time, *fallback])
     if len({key.algorithm for key in fallback}) < len(fallback):
         raise InvalidParam("There can be one fallback key for each algorithm only.")
-    return CheckedUpload(fresh, _kept(one_time), _kept(fallback))
+    return CheckedUpload(fresh, one_time, fallback)
 
 
 def _may_be_key(device_id: str) -> bool:
@@ -152,10 +151,6 @@ def _may_be_key(device_id: str) -> bool:
         return len(decode_base64(device_id)) == KEY_BYTES
     except ValueError:
         return False
-
-
-def _kept(keys: Sequence[UploadedKey]) -> list[OneTimeKey]:
-    return [OneTimeKey(key.algorithm, key.key_id, key.json) for key in keys]
 
 
 def _refuse_other_identity(known: DeviceKeys, fresh: DeviceKeys) -> None:
