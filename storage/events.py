@@ -120,7 +120,16 @@ def rooms_with_moves(tx: Cursor, rooms: Sequence[int], after: int, upto: int) ->
     """Those of the rooms in which a membership was changed, or set anew, in (after, upto]."""
     tx.execute(
         "SELECT room FROM unnest(%s::bigint[]) AS wanted (room) WHERE EXISTS (SELECT FROM events"
-        " WHERE events.room = wanted.room AND position > %s AND position <= %s AND type = 'm.room.member')",
-        (list(rooms), after, upto),
+        " WHERE events.room = wanted.room AND position > %s AND position <= %s AND type = 'm.room.member')"
+        # Or without an event: the rest of the room's state came.
+        " OR EXISTS (SELECT FROM state_history h WHERE h.room = wanted.room AND position > %s AND position <= %s"
+        " AND NOT EXISTS (SELECT FROM events WHERE events.position = h.position))",
+        (list(rooms), after, upto, after, upto),
     )
     return [room for (room,) in tx.fetchall()]
+
+
+def present(tx: Cursor, event_ids: Sequence[str]) -> list[str]:
+    """Those of the events that there are."""
+    tx.execute("SELECT event_id FROM events WHERE event_id = ANY(%s)", (list(event_ids),))
+    return [event_id for (event_id,) in tx.fetchall()]

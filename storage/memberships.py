@@ -111,11 +111,17 @@ def neighbours_among(tx: Cursor, user_id: str, others: Sequence[str]) -> set[str
 
 
 def servers_in(tx: Cursor, room: int) -> list[tuple[str, int]]:
-    """The servers whose users are in a room, with how many each has; the largest first."""
+    """The servers whose users are in a room, with how many each has; the largest first.
+
+    Where we do not know all members yet, also those of which another server said that they are in it.
+    """
     tx.execute(
-        "SELECT substr(user_id, strpos(user_id, ':') + 1) AS server, count(*) FROM memberships"
-        " WHERE room = %s AND membership = 'join' GROUP BY server ORDER BY count(*) DESC, server",
-        (room,),
+        "SELECT server, sum(users)::bigint FROM ("
+        " SELECT substr(user_id, strpos(user_id, ':') + 1) AS server, count(*) AS users FROM memberships"
+        " WHERE room = %s AND membership = 'join' GROUP BY server"
+        " UNION ALL SELECT server_name, 0 FROM partial_servers WHERE room = %s) AS present"
+        " GROUP BY server ORDER BY sum(users) DESC, server",
+        (room, room),
     )
     return tx.fetchall()
 
@@ -181,7 +187,8 @@ def has_users_of(tx: Cursor, rooms: Sequence[int], server_name: str) -> bool:
     """Whether a user of a server is in one of these rooms, or invited to it."""
     tx.execute(
         "SELECT 1 FROM memberships WHERE substr(user_id, strpos(user_id, ':') + 1) = %s AND room = ANY(%s)"
-        " AND membership IN ('join', 'invite') LIMIT 1",
-        (server_name, list(rooms)),
+        " AND membership IN ('join', 'invite')"
+        " UNION ALL SELECT 1 FROM partial_servers WHERE server_name = %s AND room = ANY(%s) LIMIT 1",
+        (server_name, list(rooms), server_name, list(rooms)),
     )
     return tx.fetchone() is not None

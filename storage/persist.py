@@ -7,7 +7,16 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from storage import account_data, device_lists, receipts, room_log, sending, to_device
-from storage.rows import AccountDataRow, DeviceListRow, EventRow, OutboundMessageRow, ReceiptRow, RelayRow, ToDeviceRow
+from storage.rows import (
+    AccountDataRow,
+    DeviceListRow,
+    EventRow,
+    OutboundMessageRow,
+    ReceiptRow,
+    RelayRow,
+    StateRow,
+    ToDeviceRow,
+)
 from storage.statements import Statements
 
 Persist = Mapping[type[Any], Callable[[Statements, Sequence[Any]], object]]
@@ -15,6 +24,8 @@ Persist = Mapping[type[Any], Callable[[Statements, Sequence[Any]], object]]
 
 PERSIST: Final[Persist] = MappingProxyType(
     {
+        # Of a room whose state it changes, no event waits then; those of the same batch come after it.
+        StateRow: room_log.persist_states,
         EventRow: room_log.persist_events,
         RelayRow: sending.persist_relayed,
         OutboundMessageRow: sending.persist_messages,

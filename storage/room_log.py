@@ -14,7 +14,7 @@ from typing import Final
 from psycopg2.extensions import cursor as Cursor
 
 from storage import aliases, received, redactions
-from storage.rows import EventRow, RoomChanges, RoomHead, RoomSummary
+from storage.rows import EventRow, RoomChanges, RoomHead, RoomSummary, StateRow
 from storage.statements import Statements, json_lines, storable
 
 
@@ -30,6 +30,15 @@ def persist_events(tx: Statements, rows: Sequence[EventRow]) -> None:
     _apply_redactions(tx, changed)
     received.write_ends(tx, changed)
     redactions.write(tx, changed)
+    _write_memberships(tx, rows)
+    _write_summaries(tx, changed)
+    _write_heads(tx, changed)
+
+
+def persist_states(tx: Statements, rows: Sequence[StateRow]) -> None:
+    """Write states that rooms got without an event. Their nodes come with `give_states`."""
+    changed = [(row, row.changes) for row in rows]
+    _insert_state_history(tx, rows)
     _write_memberships(tx, rows)
     _write_summaries(tx, changed)
     _write_heads(tx, changed)
@@ -107,6 +116,7 @@ def reserve_rooms(tx: Cursor, count: int) -> list[int]:
 
 
 _Changed = Sequence[tuple[EventRow, RoomChanges]]
+_AnyChanged = Sequence[tuple[EventRow | StateRow, RoomChanges]]
 
 _REPLACE_HEAD: Final = (
     "ON CONFLICT (room) DO UPDATE SET extremities = excluded.extremities, state_root = excluded.state_root,"
@@ -199,7 +209,7 @@ def _write_nodes(tx: Statements, nodes: Mapping[tuple[int, bytes], bytes]) -> No
     )
 
 
-def _insert_state_history(tx: Statements, rows: Sequence[EventRow]) -> None:
+def _insert_state_history(tx: Statements, rows: Sequence[EventRow | StateRow]) -> None:
     roots = [row for row in rows if row.room_root is not None]
     if roots:
         tx.execute(
@@ -253,7 +263,7 @@ def _apply_redactions(tx: Statements, changed: _Changed) -> None:
         )
 
 
-def _write_memberships(tx: Statements, rows: Sequence[EventRow]) -> None:
+def _write_memberships(tx: Statements, rows: Sequence[EventRow | StateRow]) -> None:
     changes = [(row, change) for row in rows for change in row.members]
     if not changes:
         return
@@ -284,7 +294,7 @@ def _write_memberships(tx: Statements, rows: Sequence[EventRow]) -> None:
         )
 
 
-def _write_summaries(tx: Statements, changed: _Changed) -> None:
+def _write_summaries(tx: Statements, changed: _AnyChanged) -> None:
     summaries: dict[int, RoomSummary] = {row.room: c.summary for row, c in changed if c.summary is not None}
     if not summaries:
         return
@@ -316,7 +326,7 @@ def _write_summaries(tx: Statements, changed: _Changed) -> None:
     )
 
 
-def _write_heads(tx: Statements, changed: _Changed) -> None:
+def _write_heads(tx: Statements, changed: _AnyChanged) -> None:
     heads: dict[int, RoomHead] = {row.room: changes.head for row, changes in changed if changes.head is not None}
     if not heads:
         return

@@ -24,6 +24,8 @@ class StoredRoom:
     version: str
     head: RoomHead
     summary: RoomSummary
+    partial_join: int | None
+    """Position of the join by which we came, where we do not have the whole state yet."""
 
 
 def stored(tx: Cursor, room_id: str) -> StoredRoom | None:
@@ -87,14 +89,14 @@ def is_published(tx: Cursor, room: int) -> bool:
 
 def _stored(tx: Cursor, condition: str, value: str | int) -> StoredRoom | None:
     tx.execute(
-        f"SELECT r.room, r.room_id, r.version, h.extremities, h.state_root, h.depth, h.position, {_SUMMARY}"
-        f" FROM rooms r JOIN room_heads h USING (room) JOIN room_summaries s USING (room) WHERE {condition}",
+        f"SELECT r.room, r.room_id, r.version, h.extremities, h.state_root, h.depth, h.position, p.join_position,"
+        f" {_SUMMARY} FROM rooms r JOIN room_heads h USING (room) JOIN room_summaries s USING (room)"
+        f" LEFT JOIN partial_rooms p USING (room) WHERE {condition}",
         (value,),
     )
     row = tx.fetchone()
     if row is None:
         return None
-    room, room_id, version, extremities, root, depth, position, *summary = row
-    return StoredRoom(
-        room, room_id, version, RoomHead(tuple(extremities), bytes(root), depth, position), RoomSummary(*summary)
-    )
+    room, room_id, version, extremities, root, depth, position, partial_join, *summary = row
+    head = RoomHead(tuple(extremities), bytes(root), depth, position)
+    return StoredRoom(room, room_id, version, head, RoomSummary(*summary), partial_join)

@@ -161,6 +161,26 @@ class EventRow(Entry):
 
 
 @dataclass(slots=True, eq=False)
+class StateRow(Entry):
+    """The current state of a room became another one without an event: the rest of its state came.
+
+    `members`: whose membership it is that is another one now.
+    """
+
+    room: int
+    room_root: bytes
+    members: tuple[MemberChange, ...]
+    changes: RoomChanges
+    status: ClassVar[Status] = Status.ACCEPTED
+    is_history: ClassVar[bool] = False
+
+    @property
+    def weight_bytes(self) -> int:
+        """About what the entry takes in memory."""
+        return 500 + 200 * len(self.members)
+
+
+@dataclass(slots=True, eq=False)
 class ReceiptRow(Entry):
     """A read receipt. `thread` is '' (unthreaded), 'main', or the root of a thread."""
 

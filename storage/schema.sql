@@ -367,6 +367,19 @@ CREATE TABLE waiting_redactions (            -- redactions that came before the 
     PRIMARY KEY (room, target, redaction)
 );
 
+CREATE TABLE partial_rooms (                 -- rooms that were joined without most of their members, until the rest is here
+    room           bigint PRIMARY KEY REFERENCES rooms,
+    join_position  bigint NOT NULL,          -- of the join: the state before it is what is to be fetched
+    server_name    text   NOT NULL           -- the server through which we joined
+);
+
+CREATE TABLE partial_servers (               -- the servers in such a room, as that server told us
+    room         bigint NOT NULL,
+    server_name  text   COLLATE "C" NOT NULL,
+    PRIMARY KEY (room, server_name)
+);
+CREATE INDEX partial_servers_server ON partial_servers (server_name);
+
 CREATE TABLE event_verdicts (                -- of events of other servers that were not simply accepted
     event_id     text   COLLATE "C" PRIMARY KEY,
     room_id      text   NOT NULL,

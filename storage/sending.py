@@ -22,6 +22,12 @@ FOLLOWER: Final = "federation sender"
 SERVER_OF: Final = "substr(user_id, strpos(user_id, ':') + 1)"
 """As the index memberships_server has it."""
 
+_ROOMS_OF_SERVER: Final = (
+    f"SELECT room FROM memberships WHERE {SERVER_OF} = %s AND membership = 'join'"
+    " UNION SELECT room FROM partial_servers WHERE server_name = %s"
+)
+"""Also those rooms whose members we do not all know yet, and that the server is in as another one said."""
+
 
 def persist_relayed(tx: Statements, rows: Sequence[RelayRow]) -> None:
     """Write down which events of others are to be sent on by us."""
@@ -124,9 +130,11 @@ def relayed_between(tx: Cursor, after: int, upto: int) -> list[tuple[int, EventR
 def rooms_with_news(tx: Cursor, server_name: str, after: int) -> list[int]:
     """The rooms that a server is in, or has left after a position, in which something came after it."""
     tx.execute(
-        f"SELECT DISTINCT m.room FROM memberships m JOIN room_heads h USING (room) WHERE {SERVER_OF} = %s"
-        " AND (m.membership = 'join' OR m.position > %s) AND h.position > %s ORDER BY m.room",
-        (server_name, after, after),
+        f"SELECT m.room FROM memberships m JOIN room_heads h USING (room) WHERE {SERVER_OF} = %s"
+        " AND (m.membership = 'join' OR m.position > %s) AND h.position > %s"
+        " UNION SELECT p.room FROM partial_servers p JOIN room_heads h USING (room)"
+        " WHERE p.server_name = %s AND h.position > %s ORDER BY room",
+        (server_name, after, after, server_name, after),
     )
     return [room for (room,) in tx.fetchall()]
 
@@ -137,11 +145,11 @@ def lists_for_server(tx: Cursor, server_name: str, own_name: str, after: int, up
         f"SELECT user_id FROM device_list_positions WHERE position > %s AND position <= %s"
         " AND right(user_id, %s) = %s AND EXISTS (SELECT FROM memberships own"
         " WHERE own.user_id = device_list_positions.user_id AND own.membership = 'join' AND own.room IN"
-        f" (SELECT room FROM memberships WHERE {SERVER_OF} = %s AND membership = 'join'))"
+        f" ({_ROOMS_OF_SERVER}))"
         f" UNION SELECT user_id FROM memberships WHERE {SERVER_OF} = %s AND room = ANY(%s) AND membership = 'join'"
         " AND position > %s AND position <= %s ORDER BY user_id",
         (
-            *(after, upto, len(own_name) + 1, f":{own_name}", server_name),
+            *(after, upto, len(own_name) + 1, f":{own_name}", server_name, server_name),
             *(own_name, rooms_with_news(tx, server_name, after), after, upto),
         ),
     )
@@ -177,15 +185,16 @@ def rooms_of(tx: Cursor, user_id: str) -> list[int]:
 
 def rooms_joined(tx: Cursor, server_name: str) -> list[int]:
     """The rooms that a server is in."""
-    tx.execute(f"SELECT DISTINCT room FROM memberships WHERE {SERVER_OF} = %s AND membership = 'join'", (server_name,))
+    tx.execute(_ROOMS_OF_SERVER, (server_name, server_name))
     return [room for (room,) in tx.fetchall()]
 
 
 def is_in_room(tx: Cursor, room: int, server_name: str) -> bool:
     """Whether a user of this server is in the room."""
     tx.execute(
-        f"SELECT 1 FROM memberships WHERE {SERVER_OF} = %s AND room = %s AND membership = 'join' LIMIT 1",
-        (server_name, room),
+        f"SELECT 1 FROM memberships WHERE {SERVER_OF} = %s AND room = %s AND membership = 'join'"
+        " UNION ALL SELECT 1 FROM partial_servers WHERE server_name = %s AND room = %s LIMIT 1",
+        (server_name, room, server_name, room),
     )
     return tx.fetchone() is not None
 

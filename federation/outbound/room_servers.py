@@ -12,7 +12,7 @@ from homeserver.core.ids import ServerName, server_name_of
 from homeserver.runtime.lru import Lru
 from storage import memberships, rooms, sending
 from storage.database import Cursor, Database
-from storage.rows import EventRow
+from storage.rows import EventRow, StateRow
 
 MOST_SERVERS: Final = 500_000
 """Names remembered, of all rooms together."""
@@ -49,13 +49,17 @@ class RoomServers:
         peers = self._rooms.peek(room)
         return peers is not None and server in peers.servers
 
-    async def follow(self, row: EventRow) -> None:
-        """An event has changed memberships."""
-        if len(row.members) > MOST_FOLLOWED:
+    async def follow(self, row: EventRow | StateRow) -> None:
+        """An event, or another state, has changed memberships."""
+        if len(row.members) > MOST_FOLLOWED or isinstance(row, StateRow):
             self._rooms.discard(row.room)
             return
         for change in row.members:
             if change.is_local:
+                if change.membership != "join":
+                    # Perhaps the last of ours: who comes back later may hear of other servers with the join.
+                    self._rooms.discard(row.room)
+                    return
                 continue
             peers = self._rooms.peek(row.room)
             if peers is None:

@@ -30,7 +30,7 @@ from homeserver.runtime.ring import Ring
 from homeserver.runtime.tasks import Tasks
 from storage import receipts, sending
 from storage.database import Database
-from storage.rows import Entry, EventRow, OutboundMessageRow, ReceiptRow, RelayRow, Status, TypingRow
+from storage.rows import Entry, EventRow, OutboundMessageRow, ReceiptRow, RelayRow, StateRow, Status, TypingRow
 
 PAGE_ENTRIES: Final = 500
 MOST_WAITING: Final = 5_000
@@ -172,6 +172,8 @@ class Sender:
                 await self._relay(entry)
             elif isinstance(entry, OutboundMessageRow):
                 self._message(entry)
+            elif isinstance(entry, StateRow):
+                await self._servers.follow(entry)
             elif type(entry) in self._news:
                 await self._tell(entry)
             self._position = entry.position

@@ -29,7 +29,7 @@ from storage import remote_devices as remote_table
 from storage.cross_signing import CrossSigningKey
 from storage.database import Cursor, Database
 from storage.remote_devices import RemoteList
-from storage.rows import DeviceListRow, Entry, EventRow, MemberChange
+from storage.rows import DeviceListRow, Entry, EventRow, MemberChange, StateRow
 from storage.statements import Statements
 
 RESYNC_EVERY_S: Final = 30.0
@@ -219,7 +219,7 @@ class RemoteLists:
 
     def _published(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
-            if isinstance(entry, EventRow) and any(change.membership != "join" for change in entry.members):
+            if isinstance(entry, (EventRow, StateRow)) and any(change.membership != "join" for change in entry.members):
                 gone = [change for change in entry.members if change.membership != "join"]
                 self._tasks.start("forget device lists", self._forget_strangers(entry.room, gone))
 

@@ -25,6 +25,7 @@ from homeserver.parts.transport import Transport
 from homeserver.rooms.accept import Accepter
 from homeserver.rooms.arrivals import Arrivals, Reading
 from homeserver.rooms.backfill import Backfill
+from homeserver.rooms.completion import Completion, Settlement
 from homeserver.rooms.imports import Imports
 from homeserver.rooms.join_answers import JoinAnswers
 from homeserver.rooms.other_servers import Asking, OtherServers
@@ -38,6 +39,7 @@ from homeserver.rooms.server_acl import ServerAcls
 from homeserver.rooms.state_intake import Intakes
 from homeserver.rooms.stripped import StrippedStates
 from homeserver.rooms.third_party_invites import Exchanges, ThirdPartyInvites
+from homeserver.rooms.whole_states import WholeStates
 from homeserver.rooms.withdrawals import Withdrawals
 from homeserver.runtime.turns import Turns
 from homeserver.users.presence import Presence
@@ -61,12 +63,14 @@ class Federating:
     elsewhere: OtherServers
     backfill: Backfill
     receiving: Receiving
+    completion: Completion
 
     async def start(self, base: Foundations) -> None:
         """Go on where it was left."""
         await self.transport.start(base)
         await self.sender.start()
         await self.receiving.start(base)
+        await self.completion.start()
 
     def last_saves(self) -> dict[str, Callable[[], Coroutine[Deferred[Any], Any, None]]]:
         """What is to be written down at a stop, by what it is."""
@@ -95,7 +99,20 @@ def make_federating(base: Foundations, rooms: RoomCore, transport: Transport) ->
     outside = OutsideMemberships(database, writer, rooms.heads, rooms.events, server_name)
     stripped = StrippedStates(database, rooms.state, rooms.events)
     turns: Turns[str] = Turns()
-    joins = RemoteJoins(requests, imports, accepter, rooms.heads, ring, sender.leave_out)
+    states = WholeStates(transport.client, peers, intakes, rooms.state, database)
+    settlement = Settlement(
+        rooms.appender,
+        rooms.heads,
+        rooms.state,
+        rooms.events,
+        accepter.turns,
+        writer,
+        database,
+        clock,
+        server_name,
+    )
+    completion = Completion(database, rooms.heads, states, settlement, base.tasks, clock, server_name)
+    joins = RemoteJoins(requests, imports, accepter, rooms.heads, ring, sender.leave_out, completion.begin)
     exchanges = Exchanges(requests, rooms.appender, rooms.heads, writer)
     elsewhere = OtherServers(
         Asking(requests, transport.queries),
@@ -124,8 +141,9 @@ def make_federating(base: Foundations, rooms: RoomCore, transport: Transport) ->
         stripped=stripped,
         exchanges=exchanges,
         elsewhere=elsewhere,
-        backfill=Backfill(database, accepter, peers, server_name, clock),
+        backfill=Backfill(database, accepter, peers, rooms.wholeness, server_name, clock),
         receiving=receiving,
+        completion=completion,
     )
 
 
@@ -151,6 +169,7 @@ def make_answering(
         federating.acls,
         JoinAnswers(base.database, rooms.state, base.server_name),
         federating.stripped,
+        rooms.wholeness,
     )
     ring = federating.transport.ring
     return Answering(

@@ -57,7 +57,7 @@ def make_receiving(
     destinations.on_recovery(put_off.is_back)
     inbox = Inbox(database, rooms.heads, accepter, writer, base.tasks, clock, put_off)
     sight = ServerSight(database, rooms.state, rooms.events)
-    reads = FederationReads(database, rooms.heads, rooms.state, rooms.events, acls, sight)
+    reads = FederationReads(database, rooms.heads, rooms.state, rooms.events, acls, sight, rooms.wholeness)
     return Receiving(
         inbox=inbox,
         transactions=InboundTransactions(database, rooms.heads, accepter, acls, inbox, edus, clock),

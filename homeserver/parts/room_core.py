@@ -16,6 +16,7 @@ from homeserver.rooms.state import StateStore
 from homeserver.rooms.transactions import Transactions
 from homeserver.rooms.typing import Typing
 from homeserver.rooms.visible import Visible
+from homeserver.rooms.wholeness import Wholeness
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class RoomCore:
     visible: Visible
     typing: Typing
     receipts: Receipts
+    wholeness: Wholeness
 
 
 def make_room_core(base: Foundations, policies: PolicyServers) -> RoomCore:
@@ -52,4 +54,5 @@ def make_room_core(base: Foundations, policies: PolicyServers) -> RoomCore:
         visible=Visible(state, events, memberships),
         typing=Typing(base.writer, heads, base.clock),
         receipts=Receipts(base.database, base.writer, heads, events, base.clock),
+        wholeness=Wholeness(base.ring, base.clock),
     )

@@ -73,8 +73,17 @@ def make_room_services(
     lists = None if queries is None else FederatedLists(queries)
     spaces = None if queries is None else FederatedSpaces(queries, clock, server_name)
     invitees = InvitePermission(database, ring)
+    whole = rooms.wholeness
     changes = MembershipChanges(
-        rooms.appender, rooms.heads, rooms.memberships, users.profiles, invitees, elsewhere, database, server_name
+        rooms.appender,
+        rooms.heads,
+        rooms.memberships,
+        users.profiles,
+        invitees,
+        elsewhere,
+        database,
+        whole,
+        server_name,
     )
     relations = Relations(database, ring, rooms.events, rooms.client_events, rooms.visible, ignored, clock)
     showing = Showing(rooms.visible, relations, rooms.client_events, ignored, clock)
@@ -100,8 +109,8 @@ def make_room_services(
         public_list=PublicList(database, server_name, lists),
         previews=Previews(rooms.heads, rooms.memberships, directory, rooms.state, rooms.events, spaces),
         entering=Entering(directory, changes),
-        members=Members(database, rooms.heads, rooms.memberships, rooms.visible, readings, member_lists),
-        state_reads=StateReads(readings, rooms.state, rooms.events, rooms.client_events, member_lists, clock),
+        members=Members(database, rooms.heads, rooms.memberships, rooms.visible, readings, member_lists, whole),
+        state_reads=StateReads(readings, rooms.state, rooms.events, rooms.client_events, member_lists, whole, clock),
         event_reads=event_reads,
         reports=Reports(database, rooms.heads, event_reads, clock),
         history=History(database, ring, readings, pages, rooms.events, rooms.state, showing, older),

@@ -87,7 +87,8 @@ class Accepter:
         self._verifier = verifier
         self._writer = writer
         self._clock = clock
-        self._turns: Turns[str] = Turns()
+        self.turns: Turns[str] = Turns()
+        """Whoever holds the turn of a room: no event of another server gets its place there meanwhile."""
 
     async def accept(
         self, room_id: str, events: Sequence[Event], origin: str, awaited: AwaitedKeys | None = None
@@ -102,7 +103,7 @@ class Accepter:
         outcomes.update(unsure)
         awaited = awaited or AwaitedKeys()
         signed = _set_aside(signed, awaited.held_up_by(unsure), outcomes)
-        async with self._turns.at(room_id):
+        async with self.turns.at(room_id):
             batch = await self._place(room_id, signed, origin)
             outcomes.update(batch.outcomes())
             if batch.unplaced:
@@ -126,7 +127,7 @@ class Accepter:
         problems = await self._verifier.verify_received(received, asks=False)
         outcomes, signed, unsure = await self._sorted(room_id, events, problems, origin)
         if signed:
-            async with self._turns.at(room_id):
+            async with self.turns.at(room_id):
                 batch = await self._place(room_id, signed, origin, asks=False)
             outcomes.update(batch.outcomes())
         return outcomes, [event for event in events if event.event_id in unsure or event.event_id not in outcomes]
@@ -144,7 +145,7 @@ class Accepter:
 
     async def accept_history(self, room_id: str, filling: Filling, origin: str) -> int:
         """Take events that came before what we have; how many were new."""
-        async with self._turns.at(room_id):
+        async with self.turns.at(room_id):
             batch = await self._run(room_id, origin, lambda placer: place_filling(placer, filling, is_history=True))
         return sum(each.is_new for each in batch.placed) + len(batch.given)
 
@@ -192,7 +193,7 @@ class Accepter:
     ) -> Outcomes:
         """Fetch the past of events, then take them. What stands on something that `waits` is not given up before it."""
         room = await self._heads.get(room_id)
-        asked = RoomOfEvents(room_id, room.rules)
+        asked = _of_events(room)
         outcomes: Outcomes = {}
         named = _named_by(events)
         lost, reason, is_passing = list(events), "what it follows or leans on cannot be had", False
@@ -319,3 +320,8 @@ def _set_aside(events: Sequence[Event], awaited: set[str], outcomes: Outcomes) -
 
 def _nothing(tx: Statements) -> None:
     """Adds nothing to a transaction, which comes after those before it all the same."""
+
+
+def _of_events(room: Room) -> RoomOfEvents:
+    followed = None if room.partial is None else room.partial.followed
+    return RoomOfEvents(room.room_id, room.rules, frozenset() if followed is None else frozenset((followed,)))

@@ -44,10 +44,10 @@ from homeserver.runtime.ring import Ring
 from homeserver.runtime.writer import Also, Writer
 from homeserver.web.errors import BadJson, Forbidden, MatrixError
 from storage import events as event_table
-from storage import memberships
+from storage import memberships, partial_rooms
 from storage import state_nodes as node_table
 from storage.database import Cursor, Database
-from storage.rows import Entry, EventRow
+from storage.rows import Entry, EventRow, StateRow
 
 T = TypeVar("T")
 Script = Callable[[Plan], T]
@@ -180,12 +180,18 @@ class Appender:
         for planned in plan.rooms.values():
             if planned.rows:
                 planned.apply()
+                if planned.room.partial is not None:
+                    planned.room.partial.placed += len(planned.rows)
                 self._state.hold(planned.nodes)
                 if planned.is_new:
                     self._heads.put(planned.room)
         if any(row.is_history for row in rows):
             committed.addCallback(self._settled, [row for row in rows if row.is_history], plan.forgets_members)
         return committed
+
+    def forget_resolutions(self) -> None:
+        """Resolve all states anew: some were resolved from states that turned out to be others."""
+        self._inputs.resolutions.clear()
 
     async def _fetch(self, missing: Missing) -> frozenset[str]:
         """Bring what was missing into memory, in one visit. Gives the ids of events that we do not have."""
@@ -233,6 +239,8 @@ class Appender:
     async def _fetch_policy_users(self, room: Room, server: str) -> None:
         root, waiting = room.state_root, list(room.uncommitted.values())
         users = PolicyUsers(server, set(await self._database.read(memberships.joined_of_server, room.number, server)))
+        if room.partial is not None and await self._database.read(partial_rooms.has_server, room.number, server):
+            users.joined.add(f"somebody:{server}")
         if room.state_root == root:
             # What was not committed yet may have been read, or not.
             for row in waiting:
@@ -272,6 +280,8 @@ class Appender:
                 self._heads.drop(entry.room, entry.position)
                 if entry.changes is not None and entry.changes.nodes:
                     self._state.abandon(entry.changes.nodes)
+            elif isinstance(entry, StateRow):
+                self._heads.drop(entry.room, entry.position)
 
 
 def refused(refusal: Exception) -> MatrixError:

@@ -27,6 +27,7 @@ from homeserver.rooms.restricted import Admissions
 from homeserver.rooms.room import Room
 from homeserver.rooms.server_acl import ServerAcls
 from homeserver.rooms.stripped import StrippedStates
+from homeserver.rooms.wholeness import Wholeness
 from homeserver.runtime.writer import Writer
 from homeserver.web.errors import BadJson, BadRequest, Forbidden, InvalidParam, NotFound
 from storage.rows import EventRow, RelayRow
@@ -41,6 +42,7 @@ class Reading:
     acls: ServerAcls
     answers: JoinAnswers
     stripped: StrippedStates
+    wholeness: Wholeness
 
 
 class Arrivals:
@@ -110,6 +112,9 @@ class Arrivals:
         if room is None or not is_here(room) or not room.local_joined:
             raise NotFound(f"This server is not in the room {room_id}.")
         await self._reading.acls.check(room, origin)
+        if room.partial is not None:
+            await self._reading.wholeness.for_servers(room)
+            return await self._reading.heads.get(room_id)
         return room
 
     @staticmethod

@@ -18,6 +18,7 @@ from homeserver.rooms.accept import Accepter
 from homeserver.rooms.gaps import Filling, PeerFailed
 from homeserver.rooms.incoming import RoomOfEvents
 from homeserver.rooms.room import Room
+from homeserver.rooms.wholeness import Wholeness
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.lru import Lru
 from homeserver.runtime.time_limit import TookTooLong, within
@@ -35,6 +36,8 @@ NEAR_PATIENCE_S: Final = 25.0
 PAUSE_S: Final = 60.0
 """Where nobody could tell more about an end of the history, it is left alone for so long."""
 MOST_TIRED: Final = 10_000
+PATIENCE_S: Final = 10.0
+"""So long a reader waits for the members of a room that was just joined, before it is told what there is."""
 
 log: Final = structlog.get_logger("homeserver.rooms.backfill")
 
@@ -111,11 +114,18 @@ class Backfill:
     """Fetches older history."""
 
     def __init__(
-        self, database: Database, accepter: Accepter, peers: PeersWithTimes, server_name: ServerName, clock: Clock
+        self,
+        database: Database,
+        accepter: Accepter,
+        peers: PeersWithTimes,
+        wholeness: Wholeness,
+        server_name: ServerName,
+        clock: Clock,
     ) -> None:
         self._database = database
         self._accepter = accepter
         self._peers = peers
+        self._wholeness = wholeness
         self._server_name = server_name
         self._clock = clock
         self._turns: Turns[int] = Turns()
@@ -124,6 +134,9 @@ class Backfill:
     async def fetch(self, room: Room, low: int, high: int) -> bool:
         """Try to get what comes before events at these depths; whether there is more now."""
         if room.is_ours_alone(self._server_name) or not room.local_joined:
+            return False
+        # The state at what is older has the same members, which need not be fetched twice.
+        if not await self._wholeness.within(room, PATIENCE_S):
             return False
         async with self._turns.at(room.number):
             now_s = self._clock.monotonic_s()

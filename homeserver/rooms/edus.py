@@ -20,6 +20,7 @@ from homeserver.runtime.clock import Clock
 from homeserver.runtime.turns import Turns
 from homeserver.runtime.writer import Writer
 from storage import memberships as membership_table
+from storage import partial_rooms
 from storage import receipts as receipt_table
 from storage.database import Database
 from storage.rows import Entry, ReceiptRow
@@ -49,7 +50,11 @@ class Guests:
         """Those of the users who are of that server and in the room."""
         own = [user_id for user_id in user_ids if is_of(user_id, origin)]
         found = await self._database.read(membership_table.of, room.number, own) if own else {}
-        return {user_id for user_id, (membership, _) in found.items() if membership == "join"}
+        joined = {user_id for user_id, (membership, _) in found.items() if membership == "join"}
+        # Where not all members are known, a server that is in the room is believed about others of its users.
+        if room.partial is not None and await self._database.read(partial_rooms.has_server, room.number, origin):
+            joined.update(set(own).difference(found))
+        return joined
 
 
 class TypingEdus:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from homeserver.web.errors import Forbidden, NotFound
 from storage import events as event_table
+from storage import partial_rooms, staging
 from storage import rooms as room_table
-from storage import staging
 from storage.database import Cursor, Database
 from storage.rows import EventRow, Status
 from storage.staging import VerdictRow
@@ -20,6 +20,7 @@ class _Found:
     room_id: str | None
     verdict: VerdictRow | None
     waits_for: str | None
+    is_provisional: bool
 
 
 class Explanations:
@@ -44,6 +45,8 @@ class Explanations:
         lines: list[str] = []
         if found.row is not None:
             lines += _told_of(found.row, found.room_id or "a room that is gone")
+            if found.is_provisional:
+                lines.append("Not all members of its room are known here yet: it is judged again when they are.")
         if found.waits_for is not None:
             lines.append(f"It came from {found.waits_for} and waits here for its past, or for keys, to be fetched.")
         verdict = found.verdict
@@ -77,4 +80,10 @@ def _look(tx: Cursor, event_id: str) -> _Found:
     rows = event_table.by_ids(tx, [event_id])
     row = rows[0] if rows else None
     room_id = None if row is None else room_table.ids_of(tx, [row.room]).get(row.room)
-    return _Found(row, room_id, staging.verdict_on(tx, event_id), staging.is_staged(tx, event_id))
+    partial = None if row is None else partial_rooms.one(tx, row.room)
+    is_provisional = (
+        row is not None
+        and partial is not None
+        and (row.position >= partial.join_position or (row.position < 0 and row.status is not Status.ACCEPTED))
+    )
+    return _Found(row, room_id, staging.verdict_on(tx, event_id), staging.is_staged(tx, event_id), is_provisional)

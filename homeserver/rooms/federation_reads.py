@@ -21,6 +21,7 @@ from homeserver.rooms.room import Room
 from homeserver.rooms.server_acl import ServerAcls
 from homeserver.rooms.server_sight import ServerSight
 from homeserver.rooms.state import StateStore
+from homeserver.rooms.wholeness import Wholeness
 from homeserver.web.errors import Forbidden, NotFound
 from storage import auth_edges, sending
 from storage import history as history_table
@@ -52,6 +53,7 @@ class FederationReads:
         events: EventCache,
         acls: ServerAcls,
         sight: ServerSight,
+        wholeness: Wholeness,
     ) -> None:
         self._database = database
         self._heads = heads
@@ -59,6 +61,7 @@ class FederationReads:
         self._events = events
         self._acls = acls
         self._sight = sight
+        self._wholeness = wholeness
         self.pieces = EventPieces(database)
 
     async def room_for(self, server: str, room_id: str) -> Room:
@@ -86,7 +89,9 @@ class FederationReads:
 
     async def state_at(self, server: str, room_id: str, event_id: EventId) -> StatePositions:
         """The state before an event, and its auth chain. NotFound if we do not know it."""
-        row = await self._row_of(await self.room_for(server, room_id), event_id)
+        room = await self.room_for(server, room_id)
+        row = await self._row_of(room, event_id)
+        await self._wholeness.for_servers(room)
         if row.state_root is None:
             raise NotFound(f"The state at {event_id} is not known here.")
         state = sorted((position for _, position in await self._state.items(row.room, row.state_root)), key=abs)

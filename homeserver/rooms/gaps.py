@@ -150,7 +150,7 @@ class GapFiller:
     async def fill(self, server: str, room: RoomOfEvents, events: Sequence[Event], earliest: Sequence[str]) -> Filling:
         """All that it takes to place these events, from one server. `earliest`: the newest events that we have."""
         pool = {event.event_id: event for event in events}
-        missing = await self._missing(pool)
+        missing = await self._missing(room, pool)
         for _ in range(MOST_ROUNDS):
             if not missing or len(pool) >= MOST_EVENTS:
                 break
@@ -160,7 +160,7 @@ class GapFiller:
             for event in found:
                 pool.setdefault(event.event_id, event)
             pool = _ancestry(pool, events)
-            missing = await self._missing(pool)
+            missing = await self._missing(room, pool)
             if len(pool) == size:
                 break
         claims = await self._claims(server, room, pool, missing)
@@ -174,7 +174,7 @@ class GapFiller:
         pool = _ancestry(pool, [pool[EventId(event_id)] for event_id in start if event_id in pool])
         known = pool.keys() - await self._holdings.lacking(pool.keys())
         pool = {event_id: event for event_id, event in pool.items() if event_id not in known}
-        missing = await self._missing(pool)
+        missing = await self._missing(room, pool)
         steps: list[Step] = []
         asked = 0
         for event in in_order(pool.values(), by_prev=True):
@@ -188,10 +188,10 @@ class GapFiller:
                 steps += [Step(event, state) for state in claims.values()]
         return Filling(await self._outliers(server, room, steps), steps)
 
-    async def _missing(self, pool: Mapping[EventId, Event]) -> set[EventId]:
+    async def _missing(self, room: RoomOfEvents, pool: Mapping[EventId, Event]) -> set[EventId]:
         """Events that those in the pool follow, and that are neither there nor known with their state."""
         followed = {event_id for event in pool.values() for event_id in event.prev_events}
-        return await self._holdings.lacking(followed - pool.keys())
+        return await self._holdings.lacking(followed - pool.keys() - room.known_pasts)
 
     async def _claims(
         self, server: str, room: RoomOfEvents, pool: dict[EventId, Event], missing: Collection[EventId]
@@ -215,7 +215,7 @@ class GapFiller:
                     await self._claim(server, room, event.event_id, claims)
             waiting = sorted(below - pool.keys())
         # What nobody has any more must not cut off what follows it: then the state is asked for one step higher.
-        lost = await self._missing(pool)
+        lost = await self._missing(room, pool)
         for event in in_order(pool.values(), by_prev=True) if lost else ():
             if lost.intersection(event.prev_events) and event.event_id not in claims and asked < 2 * MOST_CLAIMS:
                 asked += 1

@@ -17,7 +17,7 @@ from homeserver.core.policy import POLICY, policy_server_of
 from homeserver.core.room_rules import ROOM_RULES
 from homeserver.core.state_trie import EMPTY_ROOT, NodeId
 from homeserver.rooms.event_cache import EventCache
-from homeserver.rooms.room import MOST_WAITING_REDACTIONS, Room
+from homeserver.rooms.room import MOST_WAITING_REDACTIONS, Partial, Room
 from homeserver.rooms.state import StateKey, StateStore
 from homeserver.runtime.writer import Writer
 from homeserver.web.errors import NotFound
@@ -180,6 +180,8 @@ class Heads:
         room.summary = stored.summary
         room.local_joined = set(loaded.local_joined)
         room.waiting_redactions = loaded.waiting_redactions
+        if stored.partial_join is not None:
+            room.partial = Partial(rows[stored.partial_join])
         for key, position in zip(ALWAYS_KNOWN, loaded.known, strict=True):
             room.known[key] = None if position is None else rows[position]
         policy = room.known[POLICY]
@@ -194,7 +196,8 @@ def _read_head(tx: Cursor, key: str | int, state: StateStore, server_name: Serve
         return None
     reader = state.loader_for(tx, stored.room)
     known = reader.positions(stored.head.state_root, [state.slot_in_thread(*each) for each in ALWAYS_KNOWN])
-    wanted = {*stored.head.extremities, *(position for position in known if position is not None)}
+    named = (*stored.head.extremities, *known, stored.partial_join)
+    wanted = {position for position in named if position is not None}
     return _Loaded(
         stored,
         membership_table.joined_of_server(tx, stored.room, server_name),

@@ -193,9 +193,9 @@ class History:
             told.rows += found.rows[:space]
             told.memberships.update(found.memberships)
             told.end = self._end(page, found.rows, space, backwards=ask.backwards)
-            if told.end is None and fetches == MOST_FETCHES and page.rows:
+            if told.end is None and ask.backwards and (fetches == MOST_FETCHES or reading.room.partial is not None):
                 # Other servers may well have more, which the next request asks them for.
-                told.end = _before(page.rows[-1])
+                told.end = _before(page.rows[-1]) if page.rows else start if isinstance(start, PageToken) else None
                 break
             if told.end is None or len(told.rows) >= limit:
                 break

@@ -6,7 +6,9 @@ events without a place in the history, see `state_intake`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import structlog
@@ -16,7 +18,7 @@ from homeserver.core import state_trie
 from homeserver.core.auth import Rejected, check
 from homeserver.core.auth.state import CREATE
 from homeserver.core.event import Event
-from homeserver.core.ids import RoomId, ServerName
+from homeserver.core.ids import EventId, RoomId, ServerName
 from homeserver.core.policy import POLICY, policy_server_of
 from homeserver.core.room_rules import RoomRules
 from homeserver.rooms import summaries
@@ -24,14 +26,16 @@ from homeserver.rooms.append import Appender, sentence
 from homeserver.rooms.heads import ALWAYS_KNOWN, Heads
 from homeserver.rooms.placing import Placer
 from homeserver.rooms.plan import Plan, RoomPlan
-from homeserver.rooms.room import Room
+from homeserver.rooms.room import Partial, Room
 from homeserver.rooms.state import StateStore
 from homeserver.rooms.state_intake import Intakes, Known, Place
 from homeserver.runtime.turns import Turns
+from homeserver.runtime.writer import Also
 from homeserver.web.errors import Conflict, Forbidden
-from storage import room_log
+from storage import partial_rooms, room_log
 from storage import rooms as room_table
 from storage.database import Database
+from storage.partial_rooms import PartialRoom
 from storage.rows import EventRow, MemberChange, RoomSummary
 
 STATE: Final = "state"
@@ -43,6 +47,14 @@ log: Final = structlog.get_logger("homeserver.rooms.imports")
 
 class NoBeginning(Exception):
     """What another server gives as a room does not begin as it must; the text ends the sentence of what it gave."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartialJoin:
+    """A join whose answer left most members out. `server`: who answered; `servers`: those in the room."""
+
+    server: str
+    servers: Sequence[str]
 
 
 class Imports:
@@ -71,12 +83,13 @@ class Imports:
         rules: RoomRules,
         join_event: Event,
         answer: StateAnswer,
-        partial: bool = False,
+        omitting: PartialJoin | None = None,
     ) -> Room:
         """Make the room known here, as it is after `join_event`. Forbidden if that is not allowed in this state.
 
         What is not well formed, not of the room, or not rightly signed is left out. Raises NoBeginning where the answer
-        has no event that makes this room, of this version. `partial`: the state lacks members; see `complete`.
+        has no event that makes this room, of this version. `omitting`: the state lacks members; see
+        homeserver.rooms.completion.
         """
         async with self._turns.at(room_id):
 
@@ -95,7 +108,10 @@ class Imports:
             entries = [
                 each for event_id in named if (each := intake.known.get(event_id)) is not None and not each.is_rejected
             ]
-            await self._begin(head, join_event, entries, partial=partial)
+            if omitting is not None:
+                entries += _members_behind(join_event, entries, intake.known)
+            was_partial = former is not None and former.partial is not None
+            await self._begin(head, join_event, entries, omitting, was_partial)
             return await self._heads.get(room_id)
 
     async def _place(self, room_id: str, rules: RoomRules) -> Place:
@@ -113,13 +129,16 @@ class Imports:
             return Place(found[room_id])
         return Place(await self._heads.new_number(), is_new=True)
 
-    async def _begin(self, head: Room, join_event: Event, entries: Sequence[Known], *, partial: bool) -> None:
+    async def _begin(
+        self, head: Room, join_event: Event, entries: Sequence[Known], join: PartialJoin | None, was_partial: bool
+    ) -> None:
         """Place the join upon the state, and have the room begin there."""
         root, nodes = state_trie.build({self._state.slot(*each.key): each.position for each in entries})
         head.state_root = root
         members = [each for each in entries if each.key[0] == "m.room.member"]
         others = [each.event_id for each in entries if each.key[0] != "m.room.member"]
         changes = self._changes(members, join_event)
+        also: list[Also] = []
 
         def script(plan: Plan) -> EventRow:
             planned = plan.rooms[head.room_id] = RoomPlan(plan, head, is_new=True)
@@ -146,11 +165,17 @@ class Imports:
             row.changes.nodes = {**nodes, **(row.changes.nodes or {})}
             row.room_root = planned.state_root
             row.members = (*changes, *row.members)
+            if join is not None:
+                head.partial = Partial(row)
+                found = PartialRoom(head.number, row.position, join.server)
+                also[:] = [partial(partial_rooms.keep, found=found, servers=join.servers)]
+            elif was_partial:
+                also[:] = [partial(partial_rooms.forget, room=head.number)]
             return row
 
         self._state.hold(nodes)
         try:
-            row = await self._appender.run(script)
+            row = await self._appender.run(script, also)
         except BaseException:
             self._state.abandon(nodes)
             raise
@@ -174,6 +199,17 @@ def _check_create(create: Event, rules: RoomRules) -> None:
         check(create, {})
     except Rejected as refusal:
         raise NoBeginning(f"with an m.room.create event against the rules: {refusal.reason}") from None
+
+
+def _members_behind(join: Event, entries: Sequence[Known], known: Mapping[EventId, Known]) -> list[Known]:
+    """The members that a join leans on, where a state that lacks members has nothing of them."""
+    there = {each.key for each in entries}
+    found = (known.get(event_id) for event_id in join.auth_events)
+    return [
+        each
+        for each in found
+        if each is not None and each.key[0] == "m.room.member" and each.key not in there and not each.is_rejected
+    ]
 
 
 def _summary(rows: Sequence[EventRow], members: Sequence[Known]) -> RoomSummary:

@@ -41,6 +41,8 @@ class RoomOfEvents:
 
     room_id: str
     rules: RoomRules
+    known_pasts: frozenset[EventId] = frozenset()
+    """Events that we do not have, and the state after which we know all the same."""
     undecided: dict[EventId, Event] = field(default_factory=dict, compare=False, repr=False)
     """Of those that were read: events whose signers' keys are not to be had now. Kept by whoever may try again."""
 

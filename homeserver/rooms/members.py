@@ -15,6 +15,7 @@ from homeserver.rooms.member_lists import MemberLists
 from homeserver.rooms.memberships import Memberships
 from homeserver.rooms.reading import Reading, Readings
 from homeserver.rooms.visible import Visible
+from homeserver.rooms.wholeness import Wholeness
 from homeserver.web.errors import Forbidden
 from storage import rooms as room_table
 from storage.database import Database
@@ -33,6 +34,7 @@ class Members:
         visible: Visible,
         readings: Readings,
         member_lists: MemberLists,
+        wholeness: Wholeness,
     ) -> None:
         self._database = database
         self._heads = heads
@@ -40,6 +42,7 @@ class Members:
         self._visible = visible
         self._readings = readings
         self._member_lists = member_lists
+        self._wholeness = wholeness
 
     async def listed(
         self,
@@ -51,6 +54,7 @@ class Members:
     ) -> bytes:
         """Member events of a room, at a place of its history if one is named."""
         reading = await self._readings.of(user_id, room_id)
+        await self._wholeness.of(reading.room)
         root = await (self._readings.root(reading) if at is None else self._root_at(user_id, reading, at))
         members = await self._member_lists.of(reading.room.number, root)
         return b'{"chunk":[' + members.chosen(membership, not_membership) + b"]}"
@@ -60,6 +64,7 @@ class Members:
         room = await self._heads.if_known(room_id)
         if room is None or user_id not in room.local_joined:
             raise Forbidden("You are not in this room.")
+        await self._wholeness.of(room)
         members = await self._member_lists.of(room.number, room.committed_root)
         return b'{"joined":{' + members.joined + b"}}"
 

@@ -20,6 +20,7 @@ from homeserver.rooms.plan import Plan, RoomPlan
 from homeserver.rooms.restricted import Admission, Admissions
 from homeserver.rooms.room import Room
 from homeserver.rooms.same_state import same_state
+from homeserver.rooms.wholeness import Wholeness
 from homeserver.web.errors import BadJson, BadRequest, Forbidden, GuestAccessForbidden, InvalidParam, NotFound
 from storage import memberships as membership_table
 from storage import room_log
@@ -58,6 +59,7 @@ class MembershipChanges:
         invitees: Invitees,
         elsewhere: Elsewhere,
         database: Database,
+        wholeness: Wholeness,
         server_name: ServerName,
     ) -> None:
         self._appender = appender
@@ -67,6 +69,7 @@ class MembershipChanges:
         self._invitees = invitees
         self._elsewhere = elsewhere
         self._database = database
+        self._wholeness = wholeness
         self._server_name = server_name
         self._admissions = Admissions(heads, memberships)
 
@@ -87,7 +90,9 @@ class MembershipChanges:
             await self._elsewhere.exchange(invite)
             invite = None
         room = await self._heads.if_known(room_id)
-        if room is None or not is_here(room):
+        # Where not all members are known, perhaps the user is banned: a server that knows must let them in.
+        is_unsure = room is not None and room.partial is not None and user_id not in room.local_joined
+        if room is None or not is_here(room) or is_unsure:
             await self._elsewhere.join(user_id, room_id, via, content)
             return
         if is_guest and room.summary.guest_access != "can_join":
@@ -112,6 +117,7 @@ class MembershipChanges:
         if room is None or not is_here(room):
             await self._elsewhere.leave(user_id, room_id, content)
             return
+        await self._know(room_id, user_id)
 
         def script(plan: Plan) -> None:
             planned = plan.room(room_id)
@@ -142,6 +148,7 @@ class MembershipChanges:
     async def kick(self, sender: UserId, room_id: RoomId, target: str, *, reason: str | None = None) -> None:
         """Remove a user from a room, or take their invite or knock away. POST /rooms/{roomId}/kick."""
         draft = Draft(room_id, MEMBER, sender, _content("leave", reason), _user(target))
+        await self._know(room_id, target)
 
         def script(plan: Plan) -> None:
             planned = plan.room(room_id)
@@ -167,6 +174,7 @@ class MembershipChanges:
     async def unban(self, sender: UserId, room_id: RoomId, target: str, *, reason: str | None = None) -> None:
         """Lift a ban. POST /rooms/{roomId}/unban."""
         draft = Draft(room_id, MEMBER, sender, _content("leave", reason), _user(target))
+        await self._know(room_id, target)
 
         def script(plan: Plan) -> None:
             planned = plan.room(room_id)
@@ -186,6 +194,7 @@ class MembershipChanges:
         if room is None or not is_here(room):
             await self._elsewhere.knock(user_id, room_id, via, content)
             return
+        await self._know(room_id, user_id)
 
         def script(plan: Plan) -> None:
             planned = plan.room(room_id)
@@ -215,6 +224,7 @@ class MembershipChanges:
         # Who lets a user in is found out by the server.
         given = {key: value for key, value in content.items() if key != "join_authorised_via_users_server"}
         draft = Draft(room_id, MEMBER, sender, given, member)
+        await self._know(room_id, member)
         if membership == "invite":
             return await self._invite(draft, is_repeatable=True)
         if membership != "join" or member != sender:
@@ -265,9 +275,18 @@ class MembershipChanges:
         if server_name_of(invitee) == self._server_name and await self._invitees.blocks(invitee, inviter):
             raise Forbidden(f"{invitee} takes no invites.", "M_INVITE_BLOCKED")
 
+    async def _know(self, room_id: str, user_id: str) -> None:
+        """Wait until it is known whether a user is in a room, where not all its members are known yet."""
+        room = await self._heads.if_known(room_id)
+        if room is None or room.partial is None:
+            return
+        if await self._appender.look(lambda plan: plan.room(room_id).membership(user_id)) is None:
+            await self._wholeness.of(room)
+
     async def _invite(self, draft: Draft, *, is_repeatable: bool) -> EventId:
         room_id, target = str(draft.room_id), str(draft.state_key)
         is_local = server_name_of(target) == self._server_name
+        await self._know(room_id, target)
 
         def before(planned: RoomPlan) -> EventId | None:
             """An invite that makes this one needless."""
@@ -310,9 +329,9 @@ def _third_party_invite(user_id: UserId, room_id: RoomId, signed: JsonObject) ->
 def is_here(room: Room) -> bool:
     """Whether this server takes part in the room, so that what it knows of it is true.
 
-    Where nobody is left, we know the last.
+    Where nobody is left, we know the last; unless we never knew all members.
     """
-    return bool(room.local_joined) or room.joined_members == 0
+    return bool(room.local_joined) or (room.joined_members == 0 and room.partial is None)
 
 
 def _add_join(planned: RoomPlan, user_id: UserId, content: JsonObject, admission: Admission | None) -> EventId | None:

@@ -15,7 +15,7 @@ from homeserver.runtime.lru import Lru
 from homeserver.runtime.ring import Ring
 from storage import memberships as membership_table
 from storage.database import Cursor, Database
-from storage.rows import Entry, EventRow
+from storage.rows import Entry, EventRow, StateRow
 
 MOST_USERS = 20_000
 
@@ -138,7 +138,7 @@ class Memberships:
 
     def _published(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
-            if isinstance(entry, EventRow):
+            if isinstance(entry, (EventRow, StateRow)):
                 for change in entry.members:
                     rooms = self._users.peek(change.user_id)
                     if rooms is not None:

@@ -103,7 +103,7 @@ class OtherServers:
         """Join a room through a server that is in it."""
         async with self._turns.at(room_id):
             room = await self._heads.if_known(room_id)
-            if room is not None and is_here(room):
+            if room is not None and is_here(room) and room.partial is None:
                 # Another of our users was quicker: the room is here now.
                 try:
                     await self._appender.add(room_id, [Draft(room_id, MEMBER, user_id, content, user_id)])

@@ -9,14 +9,16 @@ from typing import Final
 
 import msgspec
 
+from homeserver.core import state_trie
 from homeserver.core.event import Event
 from homeserver.core.ids import EventId
+from homeserver.core.state_trie import NodeId
 from homeserver.rooms.append import sentence
 from homeserver.rooms.gaps import Filling
 from homeserver.rooms.missing import Unplaceable
 from homeserver.rooms.placed import GivenState, Placed
 from homeserver.rooms.placing import Placer
-from storage.rows import EventRow
+from storage.rows import EventRow, Status
 
 
 class Fate(StrEnum):
@@ -53,7 +55,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 Outcomes = dict[EventId, Outcome]
 
-_FATES: Final = (Fate.ACCEPTED, Fate.SOFT_FAILED, Fate.REJECTED)
+FATES: Final = (Fate.ACCEPTED, Fate.SOFT_FAILED, Fate.REJECTED)
 
 
 @dataclass(slots=True)
@@ -77,7 +79,7 @@ class Batch:
 def outcome_of(placed: Placed) -> Outcome:
     """The outcome for an event that has its place."""
     verdict = placed.verdict
-    return Outcome(_FATES[verdict.status], verdict.rule, verdict.reason, placed.row)
+    return Outcome(FATES[verdict.status], verdict.rule, verdict.reason, placed.row)
 
 
 def place_events(placer: Placer, events: Sequence[Event]) -> Batch:
@@ -111,7 +113,7 @@ def place_filling(placer: Placer, filling: Filling, *, is_history: bool = False)
             before = None
             if step.claim is not None:
                 found = placer.find(step.claim)
-                before = placer.claimed_state(step.event, [row for row in found.values() if row is not None])
+                before = claimed_state(placer, step.event, [row for row in found.values() if row is not None])
             batch.placed.append(placer.add(step.event, is_history=is_history, before=before))
         except Unplaceable as gap:
             batch.unplaced.append(gap)
@@ -125,3 +127,25 @@ def _want_signatures(placer: Placer, events: Sequence[Event]) -> None:
     if room.policy is not None and recommending is not None:
         found = placer.find(event.event_id for event in events)
         recommending.want(room, [event for event in events if found[event.event_id] is None])
+
+
+def claimed_state(placer: Placer, event: Event, rows: Sequence[EventRow]) -> NodeId:
+    """Root of the state before an event as another server tells it. Raises Unplaceable if it cannot be true.
+
+    No state is without the event that made the room, and none has an event that is against the rules by itself.
+    What the event leans on was in the state when it was made, or something else at the same places.
+    """
+    slot, number = placer.room.plan.inputs.state.slot, placer.room.room.number
+    state = [row for row in rows if row.event.is_state and row.room == number]
+    if placer.create is None or all(row.event.event_id != placer.create.event_id for row in state):
+        raise Unplaceable(event, event.prev_events, ())
+    if any(row.status is Status.REJECTED and row.state_root is None for row in state):
+        raise Unplaceable(event, event.prev_events, ())
+    leaning = [row.event.key for row in placer.find(event.auth_events).values() if row is not None]
+    if not {row.event.key for row in state}.issuperset(leaning):
+        raise Unplaceable(event, event.prev_events, ())
+    entries = {slot(*row.event.key): row.position for row in state if row.status is not Status.REJECTED}
+    root, nodes = state_trie.build(entries)
+    placer.room.nodes.update(nodes)
+    placer.given_nodes.update(nodes)
+    return root

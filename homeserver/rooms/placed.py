@@ -25,7 +25,7 @@ class Placed(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class GivenState:
-    """An event that came as a part of some state, whose own state is known now."""
+    """An event of which another state than before is known: one that came as a part of some state has its own now."""
 
     row: EventRow
     root: NodeId

@@ -6,8 +6,7 @@ at all by raising `Unplaceable`. Specification: server-server API, "PDUs"; rooms
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
 
 from homeserver.core import state_trie
 from homeserver.core.auth import PowerLevels
@@ -18,27 +17,23 @@ from homeserver.core.ids import EventId
 from homeserver.core.policy import POLICY, policy_server_of
 from homeserver.core.redaction import redacted, takes_effect
 from homeserver.core.state_res import rank_above
-from homeserver.core.state_trie import EMPTY_ROOT, Load, MissingNode, NodeId
+from homeserver.core.state_trie import EMPTY_ROOT, NodeId
 from homeserver.rooms import judge_remote, state_changes
 from homeserver.rooms.judge_remote import Verdict
-from homeserver.rooms.missing import MissingEvents, MissingNodes, MissingPositions, MissingResolution, Unplaceable
+from homeserver.rooms.looking_up import LookUps
+from homeserver.rooms.missing import MissingResolution, Unplaceable
 from homeserver.rooms.placed import GivenEdges, GivenState, Placed
 from homeserver.rooms.plan import RoomPlan
-from homeserver.rooms.resolutions import Overlay
 from homeserver.rooms.room import AuthSet
 from homeserver.rooms.state import StateKey
 from storage.rows import EventRow, RoomChanges, Status
 
-T = TypeVar("T")
 
-
-class Placer:
+class Placer(LookUps):
     """Places events in one room of a plan."""
 
     def __init__(self, room: RoomPlan, *, look_up_all: bool = True) -> None:
-        self.room = room
-        self._looks_up_all = look_up_all
-        self._surely_new: set[EventId] = set()
+        super().__init__(room, look_up_all=look_up_all)
         create = room.room.known.get(CREATE)
         self.create = None if create is None else create.event
         self.given: dict[int, GivenState] = {}
@@ -47,11 +42,8 @@ class Placer:
         self.given_found: list[str] = []
         self.given_edges: dict[int, GivenEdges] = {}
         """By position."""
-        self._by_id: dict[str, EventRow] = {}
-        self._found: dict[str, EventRow] = {}  # each event is looked for more than once
-        self._by_position: dict[int, EventRow] = {}
-        self._fresh: dict[NodeId, bytes] = {}
-        """Nodes made for the event at hand."""
+        # What is resolved while members are unknown does not hold once they are known.
+        self._salt = frozenset() if room.room.partial is None else frozenset((f"partial {room.room.number}",))
 
     def add(self, event: Event, *, is_history: bool = False, before: NodeId | None = None) -> Placed:
         """Place an event. `before`: root of the state before it, where it does not follow from what we have."""
@@ -66,12 +58,17 @@ class Placer:
         prev = {event_id: found[event_id] for event_id in event.prev_events}
         lacking = [each for each, row in prev.items() if row is None or self.root_before(row) is None]
         absent = [event_id for event_id in event.auth_events if found[event_id] is None]
+        partial = None if is_history else self.room.room.partial
+        if partial is not None and before is None and lacking == [partial.followed]:
+            before = partial.before
         if absent or (lacking and before is None):
             raise Unplaceable(event, lacking, absent)
         auth = [row for event_id in event.auth_events if (row := found[event_id]) is not None]
         rows = [row for row in prev.values() if row is not None]
         root = self._state_before([row for row in rows if self.root_before(row) is not None], before)
-        verdict = self._judged(event, auth, rows, root, is_history=is_history)
+        if partial is not None:
+            root = self._with_members(root, auth)
+        verdict = self._judged(event, auth, rows, root, None if is_history else self.room.state_root)
         if known is not None:
             self._give_edges(known, auth)
             return self._give_state(known, root, verdict)
@@ -117,75 +114,6 @@ class Placer:
         self._was_awaited(row, redaction)
         return Placed(row, verdict)
 
-    def claimed_state(self, event: Event, rows: Sequence[EventRow]) -> NodeId:
-        """Root of the state before an event as another server tells it. Raises Unplaceable if it cannot be true.
-
-        No state is without the event that made the room, and none has an event that is against the rules by itself.
-        What the event leans on was in the state when it was made, or something else at the same places.
-        """
-        slot, number = self.room.plan.inputs.state.slot, self.room.room.number
-        state = [row for row in rows if row.event.is_state and row.room == number]
-        if self.create is None or all(row.event.event_id != self.create.event_id for row in state):
-            raise Unplaceable(event, event.prev_events, ())
-        if any(row.status is Status.REJECTED and row.state_root is None for row in state):
-            raise Unplaceable(event, event.prev_events, ())
-        leaning = [row.event.key for row in self.find(event.auth_events).values() if row is not None]
-        if not {row.event.key for row in state}.issuperset(leaning):
-            raise Unplaceable(event, event.prev_events, ())
-        entries = {slot(*row.event.key): row.position for row in state if row.status is not Status.REJECTED}
-        root, nodes = state_trie.build(entries)
-        self.room.nodes.update(nodes)
-        self.given_nodes.update(nodes)
-        return root
-
-    def prefetch(self, events: Iterable[Event], others: Iterable[EventId] = ()) -> None:
-        """Have all that these events name in memory, at once."""
-        wanted = dict.fromkeys(others)
-        for event in events:
-            if not self._looks_up_all and self._is_surely_new(event):
-                self._surely_new.add(event.event_id)
-            wanted.update(dict.fromkeys((event.event_id, *event.prev_events, *event.auth_events)))
-        self.find(wanted)
-
-    def are_new(self, event_ids: Iterable[EventId]) -> None:
-        """These events need not be looked for: they cannot be here."""
-        self._surely_new.update(event_ids)
-
-    def find(self, event_ids: Iterable[EventId]) -> dict[EventId, EventRow | None]:
-        """Events by their ids; None for those that we do not have."""
-        found: dict[EventId, EventRow | None] = {}
-        missing: list[str] = []
-        inputs, absent = self.room.plan.inputs, self.room.plan.absent
-        uncommitted = self.room.room.uncommitted
-        for event_id in event_ids:
-            row = self._found.get(event_id) or self._by_id.get(event_id) or uncommitted.get(event_id)
-            row = row or inputs.events.cached_by_id(event_id)
-            if row is not None:
-                self._found[event_id] = row
-            elif event_id not in absent and event_id not in self._surely_new:
-                missing.append(event_id)
-            found[event_id] = row
-        if missing:
-            raise MissingEvents(missing)
-        return found
-
-    def _is_surely_new(self, event: Event) -> bool:
-        """Whether an event that is not in memory need not be looked for: what it follows came just now.
-
-        Only of messages, which never come before what they follow as a part of some state; and only where the id is a
-        hash over the event. What follows a gap may still have come before it: the log then refuses to have it twice.
-        """
-        if event.is_state or event.rules.event_id_in_pdu:
-            return False
-        uncommitted, cache = self.room.room.uncommitted, self.room.plan.inputs.events
-        if event.event_id in uncommitted or cache.cached_by_id(event.event_id) is not None:
-            return False
-        for event_id in event.prev_events:
-            row = uncommitted.get(event_id) or cache.cached_by_id(event_id)
-            if event_id not in self._surely_new and (row is None or not cache.is_recent(row)):
-                return False
-        return bool(event.prev_events)
-
     def root_before(self, row: EventRow) -> NodeId | None:
         """Root of the state before an event; None if it is not known."""
         given = self.given.get(row.position)
@@ -215,10 +143,13 @@ class Placer:
     def merged(self, rows: Sequence[EventRow], claimed: NodeId | None = None) -> NodeId:
         """Root of the state after several events, and of one more state that is only claimed."""
         roots = {self.root_after(row) for row in rows}
-        after = frozenset(row.event.event_id for row in rows)
+        after = self._salt.union(row.event.event_id for row in rows)
         if claimed is not None:
             roots.add(claimed)
-            after |= {EventId(claimed.hex())}
+            after |= {claimed.hex()}
+        return self._resolved(after, roots)
+
+    def _resolved(self, after: frozenset[str], roots: Iterable[NodeId]) -> NodeId:
         distinct = tuple(sorted(roots))
         if len(distinct) == 1:
             return distinct[0]
@@ -234,7 +165,7 @@ class Placer:
         return self._updated(distinct[0], wanted)
 
     def _judged(
-        self, event: Event, auth: Sequence[EventRow], prev: Sequence[EventRow], root: NodeId, *, is_history: bool
+        self, event: Event, auth: Sequence[EventRow], prev: Sequence[EventRow], root: NodeId, now: NodeId | None
     ) -> Verdict:
         number = self.room.room.number
         if any(row.room != number for row in prev):
@@ -243,42 +174,29 @@ class Placer:
             return Verdict(Status.REJECTED, judge_remote.STATE_BEFORE, "the room has another m.room.create event")
         keys = [*needed_auth_keys_of(event), CREATE]
         before = self._events_at(root, keys)
-        current = None if is_history else self._events_at(self.room.state_root, keys)
+        current = None if now is None else self._events_at(now, keys)
+        if current is not None and now is not None and self.room.room.partial is not None:
+            current.update((row.event.key, row.event) for row in self._members_lacking(now, auth))
         rejected = {row.event.event_id for row in auth if row.status is Status.REJECTED}
         return judge_remote.judge(event, [row.event for row in auth], rejected, self.create, before, current)
+
+    def _with_members(self, root: NodeId, auth: Sequence[EventRow]) -> NodeId:
+        """A state of which not all members are known, with those that an event leans on."""
+        lacking = {row.event.key: row.position for row in self._members_lacking(root, auth)}
+        return self._updated(root, lacking) if lacking else root
+
+    def _members_lacking(self, root: NodeId, auth: Sequence[EventRow]) -> list[EventRow]:
+        """The members that an event leans on, and of whom a state that lacks members has nothing."""
+        members = [row for row in auth if row.event.type == "m.room.member" and row.status is Status.ACCEPTED]
+        slots = [self.room.plan.inputs.state.slot(*row.event.key) for row in members]
+        positions = self._positions_at(root, slots)
+        return [row for row, position in zip(members, positions, strict=True) if position is None]
 
     def _judged_alone(self, event: Event, auth: Sequence[EventRow]) -> Verdict:
         if event.type == "m.room.create" and self.create is not None and self.create.event_id != event.event_id:
             return Verdict(Status.REJECTED, judge_remote.AUTH_EVENTS, "the room has another m.room.create event")
         rejected = {row.event.event_id for row in auth if row.status is Status.REJECTED}
         return judge_remote.judge_by_auth_events(event, [row.event for row in auth], rejected, self.create)
-
-    def _events_at(self, root: NodeId, keys: Sequence[StateKey]) -> dict[StateKey, Event]:
-        if root == self.room.state_root:
-            self.room.want(keys)
-            return {key: row.event for key in keys if (row := self.room.state(*key)) is not None}
-        slots = [self.room.plan.inputs.state.slot(*key) for key in keys]
-        positions = self._ask(
-            lambda load: state_trie.missing_on_paths(load, root, slots),
-            lambda load: [state_trie.get(load, root, slot) for slot in slots],
-        )
-        rows = self._rows_at([position for position in positions if position is not None])
-        return {row.event.key: row.event for row in rows.values()}
-
-    def _rows_at(self, positions: Iterable[int]) -> dict[int, EventRow]:
-        found: dict[int, EventRow] = {}
-        missing: list[int] = []
-        events = self.room.plan.inputs.events
-        waiting = {row.position: row for row in self.room.room.uncommitted.values()}
-        for position in positions:
-            row = self._by_position.get(position) or waiting.get(position) or events.cached(position)
-            if row is None:
-                missing.append(position)
-            else:
-                found[position] = row
-        if missing:
-            raise MissingPositions(missing)
-        return found
 
     def _recommended(self, event: Event) -> tuple[Event, Verdict]:
         recommending, objection = self.room.plan.recommending, None
@@ -415,35 +333,3 @@ class Placer:
         self.room.rows.append(row)
         plan.rows.append(row)
         self._know(row)
-
-    def _know(self, row: EventRow) -> None:
-        self._by_id[row.event.event_id] = row
-        self._by_position[row.position] = row
-
-    # Tries.
-
-    def _updated(self, root: NodeId, changes: Mapping[StateKey, int | None]) -> NodeId:
-        state = self.room.plan.inputs.state
-        slots = {state.slot(*key): position for key, position in changes.items()}
-        try:
-            updated, nodes = state_trie.update(self._load, root, slots)
-        except MissingNode as missing:
-            wanted = state_trie.missing_on_paths(self._load, root, slots)
-            raise MissingNodes(self.room.room.number, wanted or {missing.node_id}) from None
-        self._fresh.update(nodes)
-        return updated
-
-    def _ask(self, missing: Callable[[Load], set[NodeId]], answer: Callable[[Load], T]) -> T:
-        try:
-            return answer(self._load)
-        except MissingNode as absent:
-            wanted = missing(self._load)
-            raise MissingNodes(self.room.room.number, wanted or {absent.node_id}) from None
-
-    def _load(self, node_id: NodeId) -> bytes:
-        node = self._fresh.get(node_id) or self.room.nodes.get(node_id)
-        return self.room.plan.inputs.state.load(node_id) if node is None else node
-
-    def _overlay(self) -> Overlay:
-        rows = {**self.room.room.uncommitted, **self._by_id}
-        return Overlay(rows, {**self.room.nodes, **self._fresh})

@@ -6,19 +6,23 @@ Specification: server-server API, PUT /send_join/{roomId}/{eventId} (v2), "Check
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from federation.outbound.errors import RemoteNonsense
 from federation.outbound.keyring import KeyRing
 from federation.outbound.memberships import JoinAnswer, MembershipRequests
 from federation.outbound.state_answers import StateAnswer
 from homeserver.core.event import Event
+from homeserver.core.ids import InvalidId, parse_server_name
 from homeserver.core.policy import with_policy_signature
 from homeserver.core.received import receive
 from homeserver.core.room_rules import RoomRules
 from homeserver.rooms.accept import Accepter
 from homeserver.rooms.heads import Heads
-from homeserver.rooms.imports import AUTH_CHAIN, STATE, Imports, NoBeginning
+from homeserver.rooms.imports import AUTH_CHAIN, STATE, Imports, NoBeginning, PartialJoin
 from homeserver.rooms.membership import is_here
+
+MOST_SERVERS: Final = 50_000
 
 
 class RemoteJoins:
@@ -32,6 +36,7 @@ class RemoteJoins:
         heads: Heads,
         ring: KeyRing,
         leave_out: Callable[[str], object],
+        complete: Callable[[int], object],
     ) -> None:
         self._requests = requests
         self._imports = imports
@@ -39,13 +44,14 @@ class RemoteJoins:
         self._heads = heads
         self._ring = ring
         self._leave_out = leave_out
+        self._complete = complete
 
     async def join(self, server: str, rules: RoomRules, event: Event) -> None:
         """Join through this server with this event of ours. Raises RemoteError or BadEvent where that fails."""
         room_id = event.room_id
         with StateAnswer((STATE, AUTH_CHAIN)) as events:
             answer = await self._requests.send_join(
-                server, room_id, event.event_id, event.json, events, omit_members=False
+                server, room_id, event.event_id, event.json, events, omit_members=True
             )
             event = await self._signed_by_them(server, event, answer)
             # The server through which we came tells the others.
@@ -54,10 +60,13 @@ class RemoteJoins:
             if room is not None and is_here(room):
                 await self._accepter.accept_membership(event, server)
                 return
+            omitting = _omitting(server, answer)
             try:
-                await self._imports.import_room(room_id, rules, event, events, partial=answer.members_omitted)
+                room = await self._imports.import_room(room_id, rules, event, events, omitting)
             except NoBeginning as nothing:
                 raise RemoteNonsense(server, f"answered a join {nothing}") from None
+        if omitting is not None:
+            self._complete(room.number)
 
     async def _signed_by_them(self, server: str, event: Event, answer: JoinAnswer) -> Event:
         """The join as it is in the room: signed by whoever let us in, where somebody had to, and by a policy server."""
@@ -72,3 +81,16 @@ class RemoteJoins:
         if bad is not None:
             raise RemoteNonsense(server, f"gave our join back without a valid signature: {bad}")
         return received.event
+
+
+def _omitting(server: str, answer: JoinAnswer) -> PartialJoin | None:
+    """With whom the room is shared, where its members were left out."""
+    if not answer.members_omitted:
+        return None
+    servers = {server}
+    for name in (answer.servers_in_room or ())[:MOST_SERVERS]:
+        try:
+            servers.add(parse_server_name(name))
+        except InvalidId:
+            continue
+    return PartialJoin(server, sorted(servers))

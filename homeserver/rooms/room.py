@@ -57,6 +57,27 @@ class PolicyUsers:
                     self.joined.discard(change.user_id)
 
 
+@dataclass(slots=True, eq=False)
+class Partial:
+    """What a room lacks that was joined without its members: the rest of the state before our join."""
+
+    join: EventRow
+    placed: int = 0
+    """How many events got their place since the head was loaded."""
+
+    @property
+    def followed(self) -> EventId | None:
+        """The one event that the join follows, if it is one: the state after it is the state before the join."""
+        followed = self.join.event.prev_events
+        return followed[0] if len(followed) == 1 else None
+
+    @property
+    def before(self) -> NodeId:
+        """Root of the state before the join, as far as it is known."""
+        assert self.join.state_root is not None, "the join has its place"
+        return self.join.state_root
+
+
 class Room:
     """One room that somebody uses.
 
@@ -72,6 +93,7 @@ class Room:
         "loaded_at",
         "local_joined",
         "number",
+        "partial",
         "policy",
         "policy_users",
         "position",
@@ -115,6 +137,8 @@ class Room:
         """All that waits for its commit, by event id, also what is history."""
         self.waiting_redactions: Mapping[str, tuple[str, ...]] = {}
         """Ids of events that we do not have → ids of the redactions that came before them."""
+        self.partial: Partial | None = None
+        """There where the state lacks members that we do not know yet."""
 
     @property
     def create(self) -> Event:
@@ -173,7 +197,7 @@ class Room:
 
     def is_ours_alone(self, server_name: ServerName) -> bool:
         """Whether nobody of another server is in the room."""
-        return self.summary.joined_members == len(self.local_joined)
+        return self.partial is None and self.summary.joined_members == len(self.local_joined)
 
     def learn(self, keys: Iterable[StateKey], rows: dict[StateKey, EventRow]) -> None:
         """Remember what the current state has at these keys."""

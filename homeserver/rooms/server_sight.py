@@ -14,6 +14,7 @@ from homeserver.core.visibility import View, history_visibility_of, may_see
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.state import StateStore
 from storage import memberships as membership_table
+from storage import partial_rooms
 from storage.database import Database
 from storage.rows import EventRow
 
@@ -55,7 +56,7 @@ class ServerSight:
                     views[root] = may_see(
                         View(
                             history_visibility_of({"history_visibility": visibility}),
-                            await self._strongest(room, root, users),
+                            await self._strongest(server, room, root, users),
                         ),
                         joined_later=True,
                     )
@@ -70,9 +71,13 @@ class ServerSight:
         row = (await self._events.by_positions([position])).get(position)
         return history_visibility_of(None if row is None else row.event.content)
 
-    async def _strongest(self, room: int, root: bytes, users: Sequence[str]) -> str | None:
+    async def _strongest(self, server: str, room: int, root: bytes, users: Sequence[str]) -> str | None:
         """The strongest membership that any of the users had."""
         positions = await self._state.get_many(room, root, [("m.room.member", user_id) for user_id in users])
         rows = await self._events.by_positions(positions.values())
         found = {row.event.membership for row in rows.values()}
-        return next((membership for membership in _STRENGTH if membership in found), None)
+        strongest = next((membership for membership in _STRENGTH if membership in found), None)
+        if strongest is None and await self._database.read(partial_rooms.has_server, room, server):
+            # It was in the room before us, and not all members are known here yet.
+            return "join"
+        return strongest

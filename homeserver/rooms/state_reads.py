@@ -12,6 +12,7 @@ from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.member_lists import MemberLists
 from homeserver.rooms.reading import Readings
 from homeserver.rooms.state import StateStore
+from homeserver.rooms.wholeness import Wholeness
 from homeserver.runtime.clock import Clock
 from homeserver.web.errors import NotFound
 
@@ -26,6 +27,7 @@ class StateReads:
         events: EventCache,
         client_events: ClientEvents,
         member_lists: MemberLists,
+        wholeness: Wholeness,
         clock: Clock,
     ) -> None:
         self._readings = readings
@@ -33,11 +35,13 @@ class StateReads:
         self._events = events
         self._client_events = client_events
         self._member_lists = member_lists
+        self._wholeness = wholeness
         self._clock = clock
 
     async def everything(self, user_id: str, room_id: str) -> bytes:
         """All state events, encoded as an array."""
         reading = await self._readings.of(user_id, room_id)
+        await self._wholeness.of(reading.room)
         root, room = await self._readings.root(reading), reading.room.number
         positions = [position for _, position in await self._state.items(room, root, members=False)]
         found = await self._events.by_positions(positions)
@@ -51,6 +55,10 @@ class StateReads:
         reading = await self._readings.of(user_id, room_id)
         root = await self._readings.root(reading)
         position = await self._state.get(reading.room.number, root, event_type, state_key)
+        if position is None and event_type == "m.room.member" and reading.room.partial is not None:
+            await self._wholeness.of(reading.room)
+            root = await self._readings.root(reading)
+            position = await self._state.get(reading.room.number, root, event_type, state_key)
         row = None if position is None else (await self._events.by_positions((position,))).get(position)
         if row is None:
             raise NotFound(f"The room has no state of type {event_type} with the key {state_key!r}.")

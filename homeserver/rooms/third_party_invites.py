@@ -137,6 +137,9 @@ class ThirdPartyInvites:
         if room is None or not is_here(room) or not room.local_joined:
             raise NotFound(f"This server is not in the room {room_id}.")
         await self._acls.check(room, origin)
+        if room.partial is not None:
+            # It tries again, or asks another server.
+            raise NotFound("This server does not know all members of the room yet: ask another one.")
         draft = await self._checked(room_id, proposed)
         invitee = str(draft.state_key)
 

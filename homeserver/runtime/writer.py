@@ -22,7 +22,7 @@ from homeserver.runtime.writer_session import Ended, Fenced, WriterSession
 from storage import log_head
 from storage.connection import is_passing
 from storage.database import PATIENCE_WHILE_AWAY_S, Database, DatabaseUnavailable
-from storage.rows import Entry, EventRow
+from storage.rows import Entry, EventRow, StateRow
 from storage.statements import Collector, Statements
 
 BLOCK: Final = 10_000
@@ -61,8 +61,8 @@ class _Call:
         return bool(self.rows or self.also) or any(entry.durable for entry in self.entries)
 
     def rooms(self) -> set[int]:
-        """Rooms that got events."""
-        return {entry.room for entry in self.entries if isinstance(entry, EventRow)}
+        """Rooms that got events, or another state."""
+        return {entry.room for entry in self.entries if isinstance(entry, (EventRow, StateRow))}
 
 
 class Writer:

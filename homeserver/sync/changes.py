@@ -31,6 +31,7 @@ from storage.rows import (
     PresenceRow,
     ReceiptRow,
     SignedOthersRow,
+    StateRow,
     Status,
     ToDeviceRow,
     TypingRow,
@@ -45,6 +46,8 @@ class RoomNews:
     """What happened in one room."""
 
     has_events: bool = False
+    members_moved: bool = False
+    """Whether it may have changed who is in the room."""
     receipts: list[ReceiptRow] = field(default_factory=list)
     typing: bool = False
 
@@ -123,13 +126,14 @@ def from_entries(entries: Iterable[Entry], user_id: str, device: int, joined: Se
     for entry in entries:
         if entry.position > upto:
             break
-        if isinstance(entry, EventRow):
+        if isinstance(entry, (EventRow, StateRow)):
             if entry.status is not Status.ACCEPTED or entry.is_history:
                 continue
             if entry.room in joined:
                 changes.room(entry.room).has_events = True
             if entry.members and entry.room in joined:
                 changes.members_moved.add(entry.room)
+                changes.room(entry.room).members_moved = True
                 changes.came.update(change.user_id for change in entry.members if change.membership == "join")
             for change in entry.members:
                 if change.user_id == user_id:
@@ -179,7 +183,9 @@ def from_tables(tx: Cursor, user_id: str, device: int, joined: Sequence[int], si
     changes.account_data = account_data_table.of_user_between(tx, user_id, since, upto)
     changes.device_lists = set(device_list_table.changed_near(tx, user_id, since))
     changes.signed_others = set(cross_signing_table.signed_others(tx, user_id, since))
-    changes.members_moved = set(event_table.rooms_with_moves(tx, joined, since, upto))
+    for room in event_table.rooms_with_moves(tx, joined, since, upto):
+        changes.members_moved.add(room)
+        changes.room(room).members_moved = True
     waiting = to_device_table.waiting(tx, device, since, upto, MOST_TO_DEVICE + 1)
     changes.to_device = waiting[:MOST_TO_DEVICE]
     changes.more_to_device = len(waiting) > MOST_TO_DEVICE

@@ -26,6 +26,7 @@ from storage.rows import (
     PresenceRow,
     ReceiptRow,
     SignedOthersRow,
+    StateRow,
     Status,
     ToDeviceRow,
     TypingRow,
@@ -136,7 +137,7 @@ class Feeds:
                 waiter.callback(None)
 
     def _concerned(self, entry: Entry) -> list[Feed]:
-        if isinstance(entry, EventRow):
+        if isinstance(entry, (EventRow, StateRow)):
             return self._concerned_by_event(entry)
         if isinstance(entry, ReceiptRow):
             if entry.type == "m.read.private":
@@ -193,7 +194,7 @@ class Feeds:
             near.update(dict.fromkeys(self._by_room.get(room, ())))
         return list(near)
 
-    def _concerned_by_event(self, row: EventRow) -> list[Feed]:
+    def _concerned_by_event(self, row: EventRow | StateRow) -> list[Feed]:
         if row.is_history or row.status is not Status.ACCEPTED:
             return []
         concerned = dict.fromkeys(self._by_room.get(row.room, ()))

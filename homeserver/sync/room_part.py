@@ -94,7 +94,7 @@ class RoomPart:
         timeline, memberships = await self._timeline(reader, room, span, has_events=news.has_events)
         summary: bytes | None = None
         heroes: Sequence[str] = ()
-        members_changed = any(row.event.type == "m.room.member" for row in timeline.rows)
+        members_changed = news.members_moved or any(row.event.type == "m.room.member" for row in timeline.rows)
         if span.starts_state or members_changed or timeline.limited:
             summary, heroes = await self._extras.summaries.of(room, reader.user_id)
         state = await self._state(reader, room, span, timeline, heroes)
@@ -162,7 +162,9 @@ class RoomPart:
     async def _state(self, reader: Reader, room: Room, span: Span, timeline: Timeline, heroes: Sequence[str]) -> bytes:
         rows = timeline.rows
         exclude: frozenset[int] = frozenset()
-        if rows and not reader.state_after and reader.filter.room_timeline.matches_everything:
+        takes_all = reader.filter.room_timeline.matches_everything
+        # While members are unknown, they are found out one by one, by events in the timeline: none must be missing.
+        if rows and not reader.state_after and takes_all and room.partial is None:
             root = rows[0].state_root or EMPTY_ROOT
         else:
             # To the end: what a filter keeps out of the timeline must not be missing from the state.

@@ -56,7 +56,7 @@ class StatePart:
             else:
                 rows = await self._whole_state(span, members=not lazy)
         elif span.since_root != span.root:
-            rows = await self._changed(span)
+            rows = await self._changed(span, lazy=lazy)
         if lazy:
             rows = [*rows, *await self._lazy_members(reader, span, rows, senders)]
         if not common:
@@ -89,10 +89,20 @@ class StatePart:
                 self._whole.put(key, positions)
         return await self._rows(positions)
 
-    async def _changed(self, span: StateSpan) -> list[EventRow]:
-        assert span.since_root is not None
-        differences = await self._state.diff(span.room, span.since_root, span.root)
-        return await self._rows(each.new for each in differences if each.new is not None)
+    async def _changed(self, span: StateSpan, *, lazy: bool) -> list[EventRow]:
+        room, old, new = span.room, span.since_root, span.root
+        assert old is not None
+        if not lazy:
+            differences = await self._state.diff(room, old, new)
+            return await self._rows(each.new for each in differences if each.new is not None)
+        others = await self._state.diff(room, old, new, members=False)
+        # Who only came to be known, with the rest of the state of a room that was joined without it, did nothing.
+        moved = [
+            each
+            for each in await self._state.diff(room, old, new, members=True)
+            if each.old is not None or (each.new is not None and each.new > 0)
+        ]
+        return await self._rows(each.new for each in (*others, *moved) if each.new is not None)
 
     async def _lazy_members(
         self, reader: Reader, span: StateSpan, rows: Sequence[EventRow], senders: Iterable[str]

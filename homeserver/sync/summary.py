@@ -14,7 +14,7 @@ from homeserver.runtime.log import Ring
 from homeserver.runtime.lru import Lru
 from storage import memberships as membership_table
 from storage.database import Database
-from storage.rows import Entry, EventRow
+from storage.rows import Entry, EventRow, StateRow
 
 MOST_HEROES = 5
 MOST_ROOMS = 20_000
@@ -50,5 +50,5 @@ class Summaries:
 
     def _published(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
-            if isinstance(entry, EventRow) and entry.event.type == "m.room.member":
+            if isinstance(entry, StateRow) or (isinstance(entry, EventRow) and entry.event.type == "m.room.member"):
                 self._heroes.discard(entry.room)

@@ -93,7 +93,8 @@ class Timelines:
         for row in reversed(tail.rows):
             if row.position <= least:
                 return found, True
-            if row.position <= upto and (wanted is None or wanted(row)):
+            # What was accepted while a part of the state was unknown may have been judged otherwise since.
+            if row.position <= upto and _may_show(row) and (wanted is None or wanted(row)):
                 found.append(row)
                 if len(found) > limit:
                     return found, True

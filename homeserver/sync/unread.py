@@ -24,7 +24,7 @@ from homeserver.runtime.lru import Lru
 from storage import events as event_table
 from storage import receipts as receipt_table
 from storage.database import Database
-from storage.rows import AccountDataRow, Entry, EventRow, ReceiptRow, Status
+from storage.rows import AccountDataRow, Entry, EventRow, ReceiptRow, StateRow, Status
 
 MOST_USERS = 20_000
 MOST_UNREAD = 10_000
@@ -201,7 +201,7 @@ class Unread:
                     state.has_read_upto(entry.thread, entry.event_position)
             elif isinstance(entry, AccountDataRow) and entry.type == "m.push_rules":
                 self._users.discard(entry.user_id)
-            elif isinstance(entry, EventRow):
+            elif isinstance(entry, (EventRow, StateRow)):
                 for change in entry.members:
                     rooms = self._users.peek(change.user_id)
                     if rooms is not None and change.membership != "join":

@@ -6,7 +6,7 @@ would wait for ever, and `now` would say so.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import TypeVar
 
 from homeserver.core import state_trie
@@ -20,14 +20,15 @@ from homeserver.core.state_res import Answer, AuthNode, Question, resolve, run
 from homeserver.core.state_trie import SlotHasher
 from homeserver.rooms.append import Script
 from homeserver.rooms.event_cache import EventCache
-from homeserver.rooms.gaps import GapFiller, PeerFailed, Peers
+from homeserver.rooms.gaps import GapFiller, PeerFailed, Peers, in_order
 from homeserver.rooms.heads import ALWAYS_KNOWN
 from homeserver.rooms.incoming import RoomOfEvents, read_pdu
 from homeserver.rooms.missing import Missing, MissingEvents, MissingResolution
 from homeserver.rooms.outcomes import Batch, place_events, place_filling
 from homeserver.rooms.placing import Placer
 from homeserver.rooms.plan import Inputs, Plan, RoomPlan
-from homeserver.rooms.room import Room
+from homeserver.rooms.room import Partial, Room
+from homeserver.rooms.settling import Settler, Settling, WholeState
 from homeserver.rooms.state import StateKey, StateStore
 from homeserver.runtime.ring import Ring
 from storage.database import Database
@@ -157,7 +158,7 @@ class Simulated:
                 continue  # it came with the past of another
             origin = self.waiting[event.event_id][0]
             assert self._room is not None
-            room = RoomOfEvents(self._room.room_id, self.rules)
+            room = self.of_events
             earliest = self._room.extremity_ids[:20]
             try:
                 filling = now(GapFiller(peers, Held(self)).fill(origin, room, [event], earliest))
@@ -170,6 +171,91 @@ class Simulated:
     def read(self, pdu: bytes) -> Event:
         """An event as it comes over the wire."""
         return read_pdu(decode_object(pdu), self.rules)
+
+    # How it comes into a room of others, without the members.
+
+    def propose(self, draft: Draft) -> Event:
+        """An event as it would be added now; raises what the rules object to."""
+        return self.look(lambda plan: plan.room(str(self.room_id)).add(draft)).event
+
+    def takes_over(self, join: Event, state: Sequence[bytes], chain: Sequence[bytes]) -> None:
+        """Begin with a room at this join, with the state before it as far as it is told."""
+        known = [self.read(pdu) for pdu in state]
+        create = next(event for event in known if event.type == "m.room.create")
+        self._room, self.room_id = Room(1, join.room_id, self.rules), join.room_id
+        self._take([*known, *map(self.read, chain)], create)
+        # Whoever lets the guest in, or invited them, is known from the start.
+        members = [event for event_id in join.auth_events if (event := self.rows[event_id].event).membership]
+        before = {event.key: event for event in (*members, *known)}
+        root, nodes = self._built(before.values())
+        self._state.hold(nodes)
+        room = self._room
+
+        def script(plan: Plan) -> EventRow:
+            room.state_root = root
+            room.known = dict.fromkeys(ALWAYS_KNOWN)
+            room.known.update({key: self.rows[event.event_id] for key, event in before.items()})
+            planned = plan.rooms[room.room_id] = RoomPlan(plan, room, is_new=True)
+            return Placer(planned).add(join, before=root).row
+
+        row = self.run(script)
+        assert row.status is Status.ACCEPTED
+        self._state.committed(nodes)
+        room.partial = Partial(row)
+
+    def completes(self, state: Sequence[EventId], events: Sequence[Event]) -> list[EventId]:
+        """Learn the whole state before the join; ids of the events that are judged otherwise by it."""
+        room, partial = self.room, self.room.partial
+        assert partial is not None
+        self._take(events, room.create)
+        told = [self.rows[each] for each in state if self.rows[each].status is not Status.REJECTED]
+        root, nodes = self._built([row.event for row in told])
+        members = {
+            row.position: (str(row.event.state_key), str(row.event.membership)) for row in told if row.event.membership
+        }
+        settling = Settling(partial, WholeState(root, nodes, members), dict(nodes))
+        since = [row for row in self.rows.values() if row.position > partial.join.position]
+        hidden = [row for row in self.rows.values() if row.position < 0 and row.state_root is not None]
+
+        def step(work: Callable[[Settler], T]) -> T:
+            return self.look(lambda plan: work(Settler(plan.room(room.room_id), settling)))
+
+        step(Settler.begin)
+        step(lambda settler: settler.go_on(since, hidden))
+        step(lambda settler: settler.go_on((), hidden))
+        settled = step(lambda settler: settler.finish(self.name))
+        self._position += 1
+        settled.row.position = self._position
+        self._state.committed(settling.nodes)
+        settled.apply(room)
+        for given in settling.given.values():
+            given.row.state_root, given.row.status = given.root, given.status
+        self._inputs.resolutions.clear()
+        return [row.event.event_id for row, _ in settling.changed]
+
+    @property
+    def of_events(self) -> RoomOfEvents:
+        """What the room's events are read by."""
+        partial = self.room.partial
+        followed = None if partial is None else partial.followed
+        return RoomOfEvents(self.room.room_id, self.rules, frozenset(() if followed is None else (followed,)))
+
+    def _take(self, events: Sequence[Event], create: Event) -> None:
+        """Keep events without their place."""
+        room = self.room
+
+        def script(plan: Plan) -> None:
+            placer = Placer(plan.rooms.setdefault(room.room_id, RoomPlan(plan, room)))
+            placer.create = placer.create or create
+            placer.prefetch(events)
+            for event in in_order({event.event_id: event for event in (create, *events)}.values(), by_prev=False):
+                placer.add_outlier(event)
+
+        self.run(script)
+
+    def _built(self, events: Iterable[Event]) -> tuple[bytes, dict[bytes, bytes]]:
+        """The root of a state, and its nodes."""
+        return state_trie.build({self._state.slot(*event.key): self.rows[event.event_id].position for event in events})
 
     # What it knows.
 
@@ -203,6 +289,15 @@ class Simulated:
 
     def run(self, script: Script[T]) -> T:
         """Run a script, and commit at once."""
+        answer, plan = self._planned(script)
+        self._commit(plan)
+        return answer
+
+    def look(self, script: Script[T]) -> T:
+        """Run a script that only looks."""
+        return self._planned(script)[0]
+
+    def _planned(self, script: Script[T]) -> tuple[T, Plan]:
         absent: frozenset[str] = frozenset()
         for _ in range(MOST_ROUNDS):
             plan = SeededPlan(self._inputs, self._position + 1, self.clock_ms, absent)
@@ -217,8 +312,7 @@ class Simulated:
             except Missing as missing:
                 raise AssertionError("all there is must be in memory") from missing
             else:
-                self._commit(plan)
-                return answer
+                return answer, plan
         raise AssertionError("a script never ended")
 
     def _place(self, events: Sequence[Event]) -> list[Event]:

@@ -25,6 +25,7 @@ from homeserver.rooms.state import StateStore
 from homeserver.rooms.stripped import StrippedStates
 from homeserver.rooms.transactions import Transactions
 from homeserver.rooms.upgrade import Upgrades
+from homeserver.rooms.wholeness import Wholeness
 from homeserver.runtime.clock import ReactorClock
 from homeserver.runtime.log import Ring, Writer
 from homeserver.web.errors import MatrixError
@@ -98,7 +99,15 @@ class House:
         self.doors = Doors()
         nowhere = Nowhere()
         self.changes = MembershipChanges(
-            self.appender, self.heads, self.memberships, self.faces, self.doors, nowhere, self.database, SERVER
+            self.appender,
+            self.heads,
+            self.memberships,
+            self.faces,
+            self.doors,
+            nowhere,
+            self.database,
+            Wholeness(self.ring, self.clock),
+            SERVER,
         )
         self.transactions = Transactions(self.database, self.ring, self.writer)
         self.sending = Sending(self.appender, self.transactions, self.changes, nowhere, self.database)

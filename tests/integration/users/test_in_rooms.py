@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from homeserver.core.ids import ServerName, UserId
 from homeserver.rooms.elsewhere import Nowhere
 from homeserver.rooms.membership import MembershipChanges
+from homeserver.rooms.wholeness import Wholeness
 from homeserver.runtime.tasks import Tasks
 from homeserver.users.invite_permission import InvitePermission
 from homeserver.users.jobs import LEAVE_ROOMS, SHOW_PROFILE, UserJobs
@@ -42,6 +43,7 @@ class Household(House):
             self.invite_permission,
             Nowhere(),
             self.database,
+            Wholeness(self.ring, self.clock),
             server_name,
         )
         self.rooms_of_user = RoomsOfUser(self.memberships, self.heads, self.changes)
