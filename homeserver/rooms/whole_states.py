@@ -29,8 +29,10 @@ from storage import events as event_table
 from storage.database import Cursor, Database
 from storage.rows import Status
 
+SHARE_OF_SINGLE_EVENTS: Final = 50
+"""An event by itself costs both servers as much as so many that come together: where one in so many is not here, or
+less, these are fetched one by one, else the whole state is."""
 MOST_SINGLE_EVENTS: Final = 100
-"""So many events of a state are fetched one by one; if more are not here, the whole state is."""
 PDUS: Final = "pdus"
 AUTH_CHAIN: Final = "auth_chain"
 """The arrays of events in an answer to /state."""
@@ -75,7 +77,8 @@ class WholeStates:
     ) -> set[EventId]:
         """Fetch and keep events; the ids of those that came, also of those that are of no use."""
         with StateAnswer((PDUS, AUTH_CHAIN)) as answer:
-            if len(absent) <= MOST_SINGLE_EVENTS:
+            is_little = SHARE_OF_SINGLE_EVENTS * len(absent) <= len(absent) + len(present)
+            if is_little and len(absent) <= MOST_SINGLE_EVENTS:
                 events = await self._peers.events(server, RoomOfEvents(room.room_id, room.rules), sorted(absent))
                 answer.feed(b'{"pdus":[%s]}' % b",".join(event.json for event in events))
                 answer.finish()
