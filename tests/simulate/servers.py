@@ -137,7 +137,7 @@ class Simulated:
         room.extremities, room.depth, room.position = before.extremities, before.depth, before.position
         room.state_root, room.recent_roots = before.state_root, [(before.position, before.state_root)]
         room.summary, room.local_joined = before.summary, set(before.local_joined)
-        room.waiting_redactions = before.waiting_redactions
+        room.waiting_redactions, room.partial = before.waiting_redactions, before.partial
         for key in ALWAYS_KNOWN:
             position = self._state.peek(room.state_root, *key)
             room.known[key] = None if position is None else self._events.cached(position)
