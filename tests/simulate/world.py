@@ -23,6 +23,7 @@ from storage.rows import Status
 from tests.simulate.servers import Simulated
 
 VERSIONS = ("1", "2", "3", "6", "8", "10", "11", "12")
+MOST_LAST_WORDS = 6
 CONFLICTS = ("m.room.topic", "m.room.name", "m.room.join_rules", "org.example.thing")
 
 
@@ -204,11 +205,18 @@ class World:
         while self.mail:
             self.time += 1
             self.deliver()
-        for _ in range(2):
+        for spoken in range(MOST_LAST_WORDS):
             for server in self.honest():
                 server.try_waiting(self.wires(server.name))
-            for server in self.present():
+            present, known = self.present(), [set(server.rows) for server in self.honest()]
+            for server in present:
                 self._say(server)
+            # The last words of one may bring up what others never heard of; then all have to say something to that.
+            everything = {event_id for server in self.honest() for event_id in server.rows}
+            said = everything.difference(*known)
+            heard = [set(server.rows) - before - said for server, before in zip(self.honest(), known, strict=True)]
+            if spoken and not any(heard) and present == self.present():
+                break
         return self.present()
 
     def honest(self) -> list[Simulated]:
