@@ -115,7 +115,9 @@ class KeyRing:
         if asks:
             await self._gather(wanted)
         else:
-            await self._load([need.server for need in self._unmet(wanted)])
+            unmet = self._unmet(wanted)
+            if unmet:
+                await self._load([need.server for need in unmet])
         work: list[Callable[[], BadSignature | None]] = []
         for each, found in zip(received, needs, strict=True):
             if isinstance(found, BadSignature):

@@ -80,6 +80,8 @@ class Sender:
         self._suffix = ":" + server_name
         self._servers = servers
         self._typing = TypingNotices(server_name, clock)
+        self._types_on = False
+        """Whether there are users who still type, of whom servers are to be told again."""
         self._lines: dict[str, _Line] = {}
         self._not_ours: set[str] = set()
         self._news: dict[type[Entry], NewsSource] = {}
@@ -141,8 +143,11 @@ class Sender:
     async def _follow(self) -> None:
         while True:
             # Here and nowhere else, for only one may follow who is in which room.
-            await self._type_on()
-            await self._tell_presence()
+            if self._types_on:
+                self._types_on = False
+                await self._type_on()
+            if self._presence:
+                await self._tell_presence()
             if self._position >= self._ring.head:
                 self._waiting = Deferred()
                 await self._waiting
@@ -304,6 +309,7 @@ class Sender:
 
     async def _go_on_typing(self) -> None:
         if self._typing.is_due():
+            self._types_on = True
             self._go_on()
 
     async def _type_on(self) -> None:

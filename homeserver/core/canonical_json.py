@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
@@ -42,7 +42,7 @@ class NotCanonical(ValueError):
 def decode(data: bytes, max_nesting: int = MAX_NESTING) -> JsonValue:
     """The value that these bytes hold, or BadJson. Of keys that are there twice the last one counts."""
     try:
-        value = cast(JsonValue, _decoder.decode(data))
+        value: JsonValue = _decoder.decode(data)
     except RecursionError:
         raise BadJson(f"the JSON is nested more than {max_nesting} levels deep") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -136,7 +136,7 @@ def _encode(value: JsonValue) -> bytes:
         raise NotCanonical(f"this has no canonical JSON form: {error}") from None
 
 
-def _check_strict(values: Iterable[JsonValue], level: int = 0) -> bool:
+def _check_strict(values: Iterable[Any], level: int = 0) -> bool:
     """Check numbers and nesting; whether there are whole numbers written as fractions."""
     if level > 2 * MAX_NESTING:
         raise NotCanonical("nested too deeply")
@@ -146,15 +146,14 @@ def _check_strict(values: Iterable[JsonValue], level: int = 0) -> bool:
         if kind is str or value is None or kind is bool:
             continue
         if kind is dict:
-            floats |= _check_strict(cast(JsonObject, value).values(), level + 1)
+            floats |= _check_strict(value.values(), level + 1)
         elif kind is list:
-            floats |= _check_strict(cast("list[JsonValue]", value), level + 1)
+            floats |= _check_strict(value, level + 1)
         elif kind is int:
-            if not -MAX_INTEGER <= cast(int, value) <= MAX_INTEGER:
+            if not -MAX_INTEGER <= value <= MAX_INTEGER:
                 raise NotCanonical("integers must lie between -(2**53)+1 and (2**53)-1")
         elif kind is float:
-            number = cast(float, value)
-            if not number.is_integer() or abs(number) > MAX_INTEGER:
+            if not value.is_integer() or abs(value) > MAX_INTEGER:
                 raise NotCanonical("numbers must be integers between -(2**53)+1 and (2**53)-1")
             floats = True
         else:

@@ -6,7 +6,8 @@ Specification: rooms/v1 to rooms/v12, "Event format"; client-server API, "Size l
 
 from __future__ import annotations
 
-from typing import Final, cast
+from collections.abc import Mapping
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -120,11 +121,11 @@ class Event:
     @classmethod
     def from_checked(cls, pdu: JsonObject, json: bytes, rules: RoomRules, event_id: EventId) -> Event:
         """An event of which everything is known: it went through `check_format`, and `json` is its canonical form."""
-        # The casts state what check_format has made sure of, once, before the event was stored.
-        event_type = cast(str, pdu["type"])
-        content = cast(JsonObject, pdu["content"])
-        prev_events = cast("list[EventId]", pdu["prev_events"])
-        auth_events = cast("list[EventId]", pdu["auth_events"])
+        # The types state what check_format has made sure of, once, before the event was stored.
+        checked: Mapping[str, Any] = pdu
+        event_type: str = checked["type"]
+        prev_events: list[EventId] = checked["prev_events"]
+        auth_events: list[EventId] = checked["auth_events"]
         if rules.references_have_hashes:
             prev_events = [EventId(reference[0]) for reference in prev_events]
             auth_events = [EventId(reference[0]) for reference in auth_events]
@@ -137,11 +138,11 @@ class Event:
             event_id,
             RoomId(room_id) if isinstance(room_id, str) else RoomId("!" + event_id[1:]),
             event_type,
-            cast("str | None", pdu.get("state_key")),
-            cast(UserId, pdu["sender"]),
-            content,
-            cast(int, pdu["depth"]),
-            cast(int, pdu["origin_server_ts"]),
+            checked.get("state_key"),
+            checked["sender"],
+            checked["content"],
+            checked["depth"],
+            checked["origin_server_ts"],
             tuple(prev_events),
             tuple(auth_events),
             redacts_of(event_type, pdu, rules),

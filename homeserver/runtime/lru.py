@@ -52,7 +52,8 @@ class Lru(Generic[K, V]):
 
     def put(self, key: K, value: V) -> None:
         """Keep a value. One that outweighs the whole LRU is not kept at all."""
-        self.discard(key)
+        if key in self._entries:
+            self.discard(key)
         weight = 1 if self._weigh is None else self._weigh(key, value)
         if weight > self._max_weight:
             return

@@ -75,12 +75,14 @@ def compile_endpoint(endpoint: Endpoint, service: object) -> BoundEndpoint:
             sources.append((parameter.name, source))
     compiler.check_all_used({parameter.name for parameter in parameters})
     plan = tuple(sources)
+    # Handlers are coroutine functions: `endpoint` takes no others.
+    answering = cast("Callable[..., Coroutine[Deferred[Any], Any, object]]", handler)
 
     def call(
         arguments: Mapping[str, str], who: object, request: RequestInfo, extra: object
     ) -> Coroutine[Deferred[Any], Any, object]:
         values = {name: source(arguments, who, request, extra) for name, source in plan}
-        return cast("Coroutine[Deferred[Any], Any, object]", handler(service, **values))
+        return answering(service, **values)
 
     return BoundEndpoint(declaration, name, call, compiler.takes_body, compiler.takes_upload)
 

@@ -119,7 +119,9 @@ def _parse_query(query_string: str) -> dict[str, list[str]]:
         for pair in pairs:
             if pair:
                 name, _, value = pair.partition("=")
-                values.setdefault(_unquoted(name), []).append(_unquoted(value))
+                if "%" in pair or "+" in pair:
+                    name, value = _unquoted(name), _unquoted(value)
+                values.setdefault(name, []).append(value)
     except ValueError:
         raise InvalidParam("The query string must be percent-encoded UTF-8 with at most 1000 parameters.") from None
     return values

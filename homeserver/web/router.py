@@ -68,7 +68,7 @@ class Router(Generic[RoutedT]):
         """The endpoint. Raises Unrecognized (404), MethodNotAllowed (405), InvalidParam for undecodable paths."""
         segments = path.split("/")
         if "%" in path:
-            segments = [decode_segment(each) for each in segments]
+            segments = [decode_segment(each) if "%" in each else each for each in segments]
         readings = [segments]
         if len(segments) > 2 and not segments[-1]:
             # A slash at the end makes no difference where it is not an empty state key.

@@ -2,7 +2,8 @@
 
 What makes it fast: the checks that do not depend on the user are asked once an event, and the default rules, which
 nearly all users share, are one Plan that is narrowed once an event to the few rules still in question (for an ordinary
-message one). Room and sender rules are look-ups by ID, and so are the override rules by which clients mute a room.
+message one). Room and sender rules are look-ups by ID, and so are the override rules by which clients mute a room,
+and all that are for events of one type.
 
 Specification: Client-Server API, "Push notifications", "Push Rules".
 """
@@ -34,24 +35,32 @@ NOTHING = Actions(notify=False, highlight=False, tweaks=MappingProxyType({}))
 class Plan:
     """Some rules in their order. Compared by identity, so that EventFacts can remember what it leaves in question."""
 
-    __slots__ = ("_by_room", "_general", "shared")
+    __slots__ = ("_by_room", "_by_type", "_general", "shared")
 
     def __init__(self, rules: Sequence[Rule], *, shared: bool = False) -> None:
         self.shared = shared
         self._general: list[tuple[int, CompiledRule]] = []
+        self._by_type: dict[str, list[tuple[int, CompiledRule]]] = {}
         self._by_room: dict[str, list[tuple[int, CompiledRule]]] = {}
         for number, rule in enumerate(rules):
-            room_id = _only_room(rule)
-            place = self._general if room_id is None else self._by_room.setdefault(room_id, [])
+            room_id, event_type = _only(rule, "room_id"), _only(rule, "type")
+            if room_id is not None:
+                place = self._by_room.setdefault(room_id, [])
+            elif event_type is not None:
+                place = self._by_type.setdefault(event_type, [])
+            else:
+                place = self._general
             place.append((number, _compile(rule)))
+        for own in self._by_type.values():
+            own[:] = sorted(self._general + own, key=_number)
 
     def narrow(self, facts: EventFacts) -> tuple[CompiledRule, ...]:
         """The rules that this event leaves in question, up to the first that holds for everybody."""
-        numbered = self._general
+        numbered = self._by_type.get(facts.event.type.lower(), self._general)
         if self._by_room:
             here = self._by_room.get(facts.room_id.lower())
             if here:
-                numbered = sorted(numbered + here, key=lambda pair: pair[0])
+                numbered = sorted(numbered + here, key=_number)
         left: list[CompiledRule] = []
         for _, rule in numbered:
             for check in rule.shared:
@@ -162,13 +171,17 @@ def _without_master(rules: Iterable[Rule]) -> list[Rule]:
     return [rule for rule in rules if rule.enabled and rule.rule_id != MASTER]
 
 
-def _only_room(rule: Rule) -> str | None:
-    """The room (in lower case) to which a condition of the rule confines it, as clients write it to mute a room."""
+def _only(rule: Rule, key: str) -> str | None:
+    """The room or type (in lower case) to which a condition confines the rule; clients mute rooms that way."""
     for condition in rule.conditions:
         pattern = condition.get("pattern")
-        if condition.get("kind") == "event_match" and condition.get("key") == "room_id" and isinstance(pattern, str):
+        if condition.get("kind") == "event_match" and condition.get("key") == key and isinstance(pattern, str):
             return None if glob.has_wildcard(pattern) else pattern.lower()
     return None
+
+
+def _number(numbered: tuple[int, CompiledRule]) -> int:
+    return numbered[0]
 
 
 def _compile(rule: Rule) -> CompiledRule:
