@@ -21,17 +21,15 @@ from storage.statements import Statements, json_lines, storable
 def persist_events(tx: Statements, rows: Sequence[EventRow]) -> None:
     """Write events in their order, with their changes."""
     changed = [(row, row.changes) for row in rows if row.changes is not None]
-    _insert_rooms(tx, changed)
+    # Most messages change nothing but the head of their room.
+    more = [each for each in changed if not each[1].is_head_alone]
+    if more:
+        _insert_rooms(tx, more)
     _insert_events(tx, rows)
-    _insert_nodes(tx, changed)
+    if more:
+        _write_more(tx, more)
     _insert_state_history(tx, rows)
-    _insert_auth_edges(tx, changed)
-    _insert_relations(tx, changed)
-    _apply_redactions(tx, changed)
-    received.write_ends(tx, changed)
-    redactions.write(tx, changed)
     _write_memberships(tx, rows)
-    _write_summaries(tx, changed)
     _write_heads(tx, changed)
 
 
@@ -122,6 +120,17 @@ _REPLACE_HEAD: Final = (
     "ON CONFLICT (room) DO UPDATE SET extremities = excluded.extremities, state_root = excluded.state_root,"
     " depth = excluded.depth, position = excluded.position"
 )
+
+
+def _write_more(tx: Statements, changed: _Changed) -> None:
+    """All that few events change."""
+    _insert_nodes(tx, changed)
+    _insert_auth_edges(tx, changed)
+    _insert_relations(tx, changed)
+    _apply_redactions(tx, changed)
+    received.write_ends(tx, changed)
+    redactions.write(tx, changed)
+    _write_summaries(tx, changed)
 
 
 def _insert_rooms(tx: Statements, changed: _Changed) -> None:

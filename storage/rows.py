@@ -115,6 +115,22 @@ class RoomChanges:
     was_awaited: bool = False
     """Redactions of this event came before it."""
 
+    @property
+    def is_head_alone(self) -> bool:
+        """Whether nothing but the head of the room, or not even that, is written."""
+        return not (
+            self.nodes
+            or self.auth is not None
+            or self.relates_to is not None
+            or self.redaction is not None
+            or self.summary is not None
+            or self.new_room is not None
+            or self.missing
+            or self.found
+            or self.awaits is not None
+            or self.was_awaited
+        )
+
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class EventRow(Entry):

@@ -98,7 +98,7 @@ class EventFacts:
         try:
             return self._values[path]
         except KeyError:
-            value = self._values[path] = value_at(self._as_json(), path)
+            value = self._values[path] = value_at(self._json or self._as_json(), path)
             return value
 
     def lowered(self, path: Path) -> str | None:

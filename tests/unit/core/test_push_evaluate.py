@@ -354,3 +354,18 @@ def test_users_who_share_the_facts_of_an_event_get_what_they_get_alone(msgtypes:
         shared = EventFacts(said, BIG)
         alone = [evaluator.evaluate(EventFacts(said, BIG)) for evaluator in evaluators]
         assert [evaluator.evaluate(shared) for evaluator in evaluators] == alone
+
+
+@mark.parametrize(("first", "second"), [("typed", "general"), ("general", "typed")])
+def test_rules_for_one_type_of_events_keep_their_place_among_the_others(first: str, second: str) -> None:
+    conditions = {"typed": [match("type", "M.Room.Message")], "general": [match("content.body", "*word*")]}
+    ruleset = Ruleset()
+    for name in (second, first):  # what is put without a place comes first
+        body: JsonObject = {
+            "conditions": [*conditions[name]],
+            "actions": ["notify", {"set_tweak": "sound", "value": name}],
+        }
+        ruleset = with_rule("override", name, body, ruleset)
+
+    assert decide(text("a word"), ruleset).sound == first
+    assert decide(event({"body": "a word"}, "org.example.other"), ruleset).sound == "general"
