@@ -13,8 +13,9 @@ from homeserver.core.signatures import Signer, SigningKey, sign_event
 from tests.cast import Actor
 from tests.federated import Federated, MakeFederated, TestAuthority, faultless
 from tests.integration.admin import until
+from tests.integration.federation.past import answers_states
 from tests.postgres import TestServer
-from tests.stranger import Asked, NotHere, Stranger, Visit
+from tests.stranger import Asked, Stranger, Visit
 from tests.wire import Json
 
 LOUD: Final[dict[str, Json]] = {"log": {"level": "info"}}
@@ -165,20 +166,10 @@ def test_what_leans_on_an_event_that_waits_for_keys_waits_with_it(
 def _answers(stranger: Stranger, seen: Visit, states: dict[str, list[Event]]) -> None:
     """The stranger tells of events and of the states before some."""
 
-    def state_ids(asked: Asked) -> Json:
-        state = states.get(asked.query["event_id"][0])
-        if state is None:
-            raise NotHere
-        return {"pdu_ids": [event.event_id for event in state], "auth_chain_ids": []}
-
     def missing(asked: Asked) -> Json:
         latest = [seen.events[event_id] for event_id in asked.body["latest_events"] if event_id in seen.events]
         before = {event_id for event in latest for event_id in event.prev_events if event_id in seen.events}
         return {"events": [seen.events[event_id].to_pdu() for event_id in before]}
 
-    def event(asked: Asked) -> Json:
-        if asked.last not in seen.events:
-            raise NotHere
-        return {"pdus": [seen.events[asked.last].to_pdu()]}
-
-    stranger.answers.update({"state_ids/": state_ids, "get_missing_events/": missing, "event/": event})
+    answers_states(stranger, seen, states)
+    stranger.answers["get_missing_events/"] = missing

@@ -9,7 +9,8 @@ from homeserver.core.canonical_json import JsonObject
 from homeserver.core.event import Event
 from tests.cast import Actor
 from tests.federated import Federated, TestAuthority
-from tests.stranger import Asked, NotHere, Stranger, Visit, now_ms
+from tests.integration.federation.past import answers_states
+from tests.stranger import Asked, Stranger, Visit, now_ms
 from tests.wire import Json
 
 
@@ -177,25 +178,6 @@ def test_events_in_between_are_fetched(server: Federated, stranger: Stranger) ->
     assert seen.sends(chain[-1]) == {chain[-1].event_id: {}}
     heard = romeo.syncs_until(since, lambda seen: chain[-1].event_id in seen.timeline(room)).timeline(room)
     assert heard.bodies == ["0", "1", "2", "3", "4"]
-
-
-def answers_states(stranger: Stranger, seen: Visit, states: dict[str, list[Event]]) -> None:
-    """The stranger tells no events in between, but the states at some."""
-
-    def state_ids(asked: Asked) -> Json:
-        state = states.get(asked.query["event_id"][0])
-        if state is None:
-            raise NotHere
-        return {"pdu_ids": [event.event_id for event in state], "auth_chain_ids": []}
-
-    def event(asked: Asked) -> Json:
-        if asked.last not in seen.events:
-            raise NotHere
-        return {"pdus": [seen.events[asked.last].to_pdu()]}
-
-    stranger.answers["get_missing_events/"] = lambda asked: {"events": []}
-    stranger.answers["state_ids/"] = state_ids
-    stranger.answers["event/"] = event
 
 
 def test_where_the_past_is_too_long_the_state_is_asked_for(server: Federated, stranger: Stranger) -> None:
