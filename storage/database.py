@@ -185,9 +185,12 @@ class Database:
         self._reactor.callFromThread(_end, job, DatabaseUnavailable("the database does not answer"))
 
     def _start_worker(self) -> None:
-        worker = _Worker(self.dsn, self._jobs, self._reactor, self._hurry, len(self._workers))
+        worker = _Worker(self.dsn, self._jobs, self._reactor, self._hurry, len(self._workers), self._is_connected)
         self._workers.append(worker)
         worker.start()
+
+    def _is_connected(self) -> bool:
+        return any(worker.is_connected for worker in self._workers)
 
     def in_thread(self, function: Callable[..., _T], *args: object) -> Deferred[_T]:
         """Run something that needs no connection of the pool, in a thread."""
@@ -203,11 +206,21 @@ class Database:
         return answer
 
 
+class _NoConnection(Exception):
+    """This thread cannot get one; another has one."""
+
+
 class _Worker(threading.Thread):
     """A thread with one connection. Sessions are read-only, but for the transactions of `write`."""
 
     def __init__(
-        self, dsn: str, jobs: JobQueue[_Job | None], reactor: CallsFromThreads, hurry: _Hurry, number: int
+        self,
+        dsn: str,
+        jobs: JobQueue[_Job | None],
+        reactor: CallsFromThreads,
+        hurry: _Hurry,
+        number: int,
+        is_any_connected: Callable[[], bool],
     ) -> None:
         super().__init__(name=f"database-{number}", daemon=True)
         self.read_statements = 0
@@ -217,9 +230,17 @@ class _Worker(threading.Thread):
         self._mailbox: SimpleQueue[_Job | None] = SimpleQueue()
         self._reactor = reactor
         self._hurry = hurry
+        self._is_any_connected = is_any_connected
         self._connection: Connection | None = None
         self._cursor: PreparingCursor | None = None
         self._away = False
+        self._pause_s = FIRST_PAUSE_S
+        """Before the next try to connect, while others are connected."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether it has a connection, as far as it knows."""
+        return self._cursor is not None
 
     def run(self) -> None:
         while (job := self._jobs.get(self._mailbox)) is not None:
@@ -230,6 +251,10 @@ class _Worker(threading.Thread):
     def _do(self, job: _Job) -> None:
         try:
             result = job.context.run(self._until_done, job)
+        except _NoConnection:
+            self._jobs.put(job, first=True)
+            time.sleep(self._pause_s)
+            self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
         except Exception as error:  # noqa: BLE001 -- handed to the one who waits
             self._reactor.callFromThread(_end, job, error)
         else:
@@ -255,6 +280,9 @@ class _Worker(threading.Thread):
                 self._pause(job, pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
             except psycopg2.Error as error:
+                if self._connection is None and self._is_any_connected() and time.monotonic() < self._hurry.until_s:
+                    # As where all connections of the server are taken: those who have one do it meanwhile.
+                    raise _NoConnection from error
                 if is_lost(self._connection, error):
                     self._close()
                     self._away = True
@@ -298,6 +326,7 @@ class _Worker(threading.Thread):
             self._connection = psycopg2.connect(self._dsn)
             self._connection.autocommit = True
             self._cursor = self._connection.cursor(cursor_factory=PreparingCursor)
+            self._pause_s = FIRST_PAUSE_S
         return self._cursor
 
     def _close(self) -> None:

@@ -27,11 +27,14 @@ class JobQueue(Generic[J]):
         """How many threads wait for a job."""
         return len(self._idle)
 
-    def put(self, job: J) -> None:
-        """Hand over a job; it waits if all threads are busy."""
+    def put(self, job: J, *, first: bool = False) -> None:
+        """Hand over a job; it waits if all threads are busy, as the first of those that wait or the last."""
         with self._lock:
             if not self._idle:
-                self._backlog.append(job)
+                if first:
+                    self._backlog.appendleft(job)
+                else:
+                    self._backlog.append(job)
                 return
             mailbox = self._idle.pop()
         mailbox.put(job)

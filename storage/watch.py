@@ -1,7 +1,7 @@
 """Watches over those who wait for the database: whoever has waited too long while it does not answer is told so.
 
 A thread that waits for a frozen PostgreSQL cannot look at the time itself. What only takes long is not disturbed: the
-database is asked something on a connection of its own before anybody is told.
+database is asked for a connection of its own before anybody is told, and one that has none left is not away.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-import psycopg2
+from storage.probe import probe
 
 LOOK_EVERY_S: Final = 0.5
 PROBE_S: Final = 3
@@ -66,11 +66,11 @@ class Watch:
 
     def _look(self) -> None:
         if self.is_away:
-            self.is_away = not self._answers()
+            self.is_away = probe(self._dsn, PROBE_S).is_away
         waiting = [job for job in (self._waiting.popleft() for _ in range(len(self._waiting))) if not job.is_over]
         now_s = time.monotonic()
         if any(job.deadline_s <= now_s for job in waiting) and not self.is_away:
-            self.is_away = not self._answers()
+            self.is_away = probe(self._dsn, PROBE_S).is_away
         for job in waiting:
             if job.deadline_s > now_s:
                 self._waiting.append(job)
@@ -79,12 +79,3 @@ class Watch:
             else:
                 job.deadline_s = now_s + self._patience_s
                 self._waiting.append(job)
-
-    def _answers(self) -> bool:
-        try:
-            # Against a server that takes connections and says nothing, libpq's own time-out covers all of the greeting.
-            connection = psycopg2.connect(self._dsn, connect_timeout=PROBE_S)
-        except psycopg2.Error:
-            return False
-        connection.close()
-        return True

@@ -63,8 +63,9 @@ class TestServer:
 
     __test__ = False
 
-    def __init__(self, programs: Path) -> None:
+    def __init__(self, programs: Path, *settings: str) -> None:
         self._programs = programs
+        self._settings = (*_SETTINGS, *settings)
         self._folder = Path(tempfile.mkdtemp(prefix="myelin-test-", dir=_memory()))
         self._data = self._folder / "data"
         self._user: RunAs | None = user_for(self._folder)
@@ -84,7 +85,7 @@ class TestServer:
                 [
                     str(self._programs / "postgres"),
                     *("-D", str(self._data), "-k", str(self._folder)),
-                    *(word for setting in _SETTINGS for word in ("-c", setting)),
+                    *(word for setting in self._settings for word in ("-c", setting)),
                 ],
                 stdout=output,
                 stderr=output,
@@ -115,6 +116,16 @@ class TestServer:
     def crash(self) -> None:
         """Stop without any farewell; the next start has to recover."""
         self.stop(signal.SIGQUIT)
+
+    @contextlib.contextmanager
+    def shutting_down(self) -> Iterator[None]:
+        """From here on it lets nobody in any more; it ends when those who are in have left. Then it starts again."""
+        process = self._process
+        assert process is not None, "it is not started"
+        process.send_signal(signal.SIGTERM)
+        yield
+        process.wait()
+        self.start()
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
@@ -222,9 +233,9 @@ def installed_programs() -> dict[str, Path]:
 
 
 @contextlib.contextmanager
-def running(programs: Path) -> Iterator[TestServer]:
+def running(programs: Path, *settings: str) -> Iterator[TestServer]:
     """A server that is removed at the end."""
-    server = TestServer(programs)
+    server = TestServer(programs, *settings)
     try:
         server.start()
         yield server
