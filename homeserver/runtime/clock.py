@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.internet.task import Clock as TwistedClock
+
+from homeserver.runtime.timers import ReactorTime, Timers
 
 
 class Timer(Protocol):
@@ -39,14 +41,6 @@ class Clock(Protocol):
         ...
 
 
-class ReactorTime(Protocol):
-    """The part of a reactor that we use here. (zope's interface carries no usable types.)"""
-
-    def callLater(self, delay: float, call: Callable[..., object], /, *args: object) -> Any:
-        """Twisted's delayed call, whose cancel raises if it comes late."""
-        ...
-
-
 class _DelayedCall:
     """Twisted's delayed call, forgiving a late cancel."""
 
@@ -66,7 +60,7 @@ class ReactorClock:
     """The real time, from a reactor."""
 
     def __init__(self, reactor: ReactorTime) -> None:
-        self._reactor = reactor
+        self._timers = Timers(reactor)
 
     def now_ms(self) -> int:
         """Milliseconds since 1970."""
@@ -78,11 +72,13 @@ class ReactorClock:
 
     async def sleep(self, seconds: float) -> None:
         """Wait without blocking."""
-        await _wait(self._reactor, seconds)
+        waiting: Deferred[None] = Deferred(lambda _: timer.cancel())
+        timer = self._timers.call_later(seconds, lambda: waiting.callback(None))
+        await waiting
 
     def call_later(self, seconds: float, call: Callable[[], object]) -> Timer:
         """Make a call after this time."""
-        return _DelayedCall(self._reactor.callLater(seconds, call))
+        return self._timers.call_later(seconds, call)
 
 
 class FakeClock:
@@ -102,7 +98,9 @@ class FakeClock:
 
     async def sleep(self, seconds: float) -> None:
         """Return once a test has advanced the time far enough."""
-        await _wait(self._clock, seconds)
+        waiting: Deferred[None] = Deferred(lambda _: call.cancel())
+        call = _DelayedCall(self._clock.callLater(seconds, waiting.callback, None))
+        await waiting
 
     def call_later(self, seconds: float, call: Callable[[], object]) -> Timer:
         """Make a call once a test has advanced the time far enough."""
@@ -111,9 +109,3 @@ class FakeClock:
     def advance(self, seconds: float) -> None:
         """Let time pass; what is due by then runs before this returns."""
         self._clock.advance(seconds)
-
-
-async def _wait(reactor: ReactorTime, seconds: float) -> None:
-    waiting: Deferred[None] = Deferred(lambda _: call.cancel())
-    call = _DelayedCall(reactor.callLater(seconds, waiting.callback, None))
-    await waiting
