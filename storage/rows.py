@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -32,9 +32,34 @@ class Entry:
     position: int = field(default=0, init=False)
 
     @property
+    def kinds(self) -> frozenset[type]:
+        """What it is to those who follow the log: its class, and for events what of the classes below holds for it."""
+        return frozenset((type(self),))
+
+    @property
     def weight_bytes(self) -> int:
         """About what the entry takes in memory."""
         return 300
+
+
+class SentHere:
+    """A kind of entry: an event that a device of this server has sent."""
+
+
+class TakesBack:
+    """A kind of entry: an event that redacts another one."""
+
+
+class ChangesMembers:
+    """A kind of entry: memberships of a room are others from it on."""
+
+
+class ChangesState:
+    """A kind of entry: a state event, or another state without an event."""
+
+
+class Relates:
+    """A kind of entry: an event with a relation to another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +191,26 @@ class EventRow(Entry):
     """What is written together with it; dropped once it is published."""
 
     @property
+    def kinds(self) -> frozenset[type]:
+        """What it is to those who follow the log."""
+        event = self.event
+        if (
+            event.redacts is None
+            and event.state_key is None
+            and "m.relates_to" not in event.content
+            and not self.members
+        ):
+            return _MESSAGE if self.device is None else _MESSAGE_SENT_HERE
+        holds = {
+            SentHere: self.device is not None,
+            TakesBack: event.redacts is not None,
+            ChangesMembers: bool(self.members),
+            ChangesState: event.state_key is not None,
+            Relates: "m.relates_to" in event.content,
+        }
+        return _MESSAGE.union(kind for kind, does in holds.items() if does)
+
+    @property
     def txn_id(self) -> str | None:
         """The transaction id that the sending device chose."""
         return None if self.txn_path is None else self.txn_path.rsplit("/", 1)[1]
@@ -174,6 +219,10 @@ class EventRow(Entry):
     def weight_bytes(self) -> int:
         """About what the entry takes in memory: as bytes, decoded, and as clients get it."""
         return 500 + 3 * len(self.event.json)
+
+
+_MESSAGE: Final[frozenset[type]] = frozenset((EventRow,))
+_MESSAGE_SENT_HERE: Final[frozenset[type]] = frozenset((EventRow, SentHere))
 
 
 @dataclass(slots=True, eq=False)
@@ -189,6 +238,11 @@ class StateRow(Entry):
     changes: RoomChanges
     status: ClassVar[Status] = Status.ACCEPTED
     is_history: ClassVar[bool] = False
+
+    @property
+    def kinds(self) -> frozenset[type]:
+        """What it is to those who follow the log."""
+        return frozenset((StateRow, ChangesState, ChangesMembers))
 
     @property
     def weight_bytes(self) -> int:

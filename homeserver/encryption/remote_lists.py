@@ -29,7 +29,7 @@ from storage import remote_devices as remote_table
 from storage.cross_signing import CrossSigningKey
 from storage.database import Cursor, Database
 from storage.remote_devices import RemoteList
-from storage.rows import DeviceListRow, Entry, EventRow, MemberChange, StateRow
+from storage.rows import ChangesMembers, DeviceListRow, Entry, EventRow, MemberChange, StateRow
 from storage.statements import Statements
 
 RESYNC_EVERY_S: Final = 30.0
@@ -76,7 +76,7 @@ class RemoteLists:
         """Users of whose keys there was news while their list was being read."""
         self._turns: Turns[str] = Turns()
         self._server_name = server_name
-        ring.subscribe(self._published, EventRow)
+        ring.subscribe(self._published, ChangesMembers)
 
     # Readers
 

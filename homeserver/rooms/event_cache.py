@@ -36,14 +36,14 @@ class EventCache:
         self._database = database
         self._rows: Lru[int, EventRow] = Lru(cache_bytes, _weigh, self._forget_id)
         self._live: WeakValueDictionary[int, EventRow] = WeakValueDictionary()
-        """Also the rows that others hold, such as the ring: there must be no second object for their events."""
+        """Other rows that somebody holds, such as the ring: there must be no second object for their events."""
         self._positions: dict[str, int] = {}
         self._redacted: OrderedDict[int, tuple[Event, int]] = OrderedDict()
         self._since: int | None = None
         """The first position that was published here."""
         self._gone = 0
         """The last position that has left the memory, or that is followed by what has."""
-        ring.subscribe(self._published)
+        ring.subscribe(self._published, EventRow)
 
     async def by_positions(self, positions: Iterable[int]) -> dict[int, EventRow]:
         """Those of the events that we have; whatever is not in memory in one read."""
@@ -105,23 +105,25 @@ class EventCache:
         known = self._rows.get(row.position)
         if known is not None:
             return known
-        known = self._live.get(row.position)
+        known = self._live.get(row.position) if self._live else None
         if known is not None:
             return self._keep(known)
         redaction = self._redacted.get(row.position)
         if redaction is not None and row.redacted_by is None:
             _redact(row, *redaction)
-        self._live[row.position] = row
         return self._keep(row)
 
     def _keep(self, row: EventRow) -> EventRow:
         self._rows.put(row.position, row)
         if row.position in self._rows:
             self._positions[row.event.event_id] = row.position
+        else:
+            self._live[row.position] = row
         return row
 
     def _forget_id(self, position: int, row: EventRow) -> None:
         self._positions.pop(row.event.event_id, None)
+        self._live[position] = row
         # What does not come after all before it in the log (soft-failed, rejected) comes after what it follows.
         followed = (self._positions.get(event_id, 0) for event_id in row.event.prev_events)
         self._gone = max(self._gone, position, *followed)
@@ -144,15 +146,14 @@ class EventCache:
         self._redacted[position] = (event, redacted_by)
         while len(self._redacted) > RECENT_REDACTIONS:
             self._redacted.popitem(last=False)
-        self._rows.discard(position)
-        row = self._live.get(position)
+        row = self._rows.discard(position) or self._live.get(position)
         if row is None:
             self._gone = max(self._gone, position)
         else:
             _redact(row, event, redacted_by)
             self._keep(row)
         if event.state_key is not None:
-            for follower in tuple(self._live.values()):
+            for follower in (*self._rows.values(), *self._live.values()):
                 if follower.replaces == position:
                     # It tells what it replaced: `prev_content`.
                     follower.unsigned_json, follower.prev_content_json = None, b""

@@ -17,7 +17,7 @@ from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.state import StateStore
 from homeserver.runtime.log import Ring
 from homeserver.runtime.lru import Lru
-from storage.rows import Entry, EventRow
+from storage.rows import Entry, EventRow, TakesBack
 
 MOST_BYTES: Final = 96 * 1024 * 1024
 OVERHEAD_BYTES: Final = 250
@@ -96,7 +96,7 @@ class MemberLists:
         self._state = state
         self._events = events
         self._lists: Lru[int, MemberList] = Lru(MOST_BYTES, lambda _room, members: members.size_bytes)
-        ring.subscribe(self._published, EventRow)
+        ring.subscribe(self._published, TakesBack)
 
     async def of(self, room: int, root: NodeId) -> MemberList:
         """The members in this state of a room."""

@@ -15,7 +15,7 @@ from homeserver.runtime.lru import Lru
 from homeserver.runtime.ring import Ring
 from storage import memberships as membership_table
 from storage.database import Cursor, Database
-from storage.rows import Entry, EventRow, StateRow
+from storage.rows import ChangesMembers, Entry, EventRow, StateRow
 
 MOST_USERS = 20_000
 
@@ -76,7 +76,7 @@ class Memberships:
         self._database = database
         self._users: Lru[str, UserRooms] = Lru(MOST_USERS)
         self._loading: dict[str, _Loading] = {}
-        ring.subscribe(self._published, EventRow)
+        ring.subscribe(self._published, ChangesMembers)
 
     async def of_user(self, user_id: str) -> UserRooms:
         """The rooms of a user, also of one of another server as far as they are rooms of ours."""

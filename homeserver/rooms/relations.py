@@ -32,7 +32,7 @@ from storage import events as event_table
 from storage import relations as relation_table
 from storage.database import Cursor, Database
 from storage.relations import Children
-from storage.rows import Entry, EventRow
+from storage.rows import Entry, EventRow, Relates, SentHere, TakesBack
 
 MOST_CHILDLESS: Final = 200_000
 MOST_ROOMS: Final = 2_000
@@ -82,7 +82,7 @@ class Relations:
         """Room → event id → its children."""
         self._changes = 0
         """Grows with every change of relations, so that what was read before one is not kept after it."""
-        ring.subscribe(self._published, EventRow)
+        ring.subscribe(self._published, SentHere, TakesBack, Relates)
 
     async def bundled(self, user_id: str, room: int, rows: Sequence[EventRow]) -> Mapping[str, bytes]:
         """Event id → the encoded `m.relations`, for those of the events that have any."""

@@ -16,7 +16,7 @@ from homeserver.runtime.ring import Ring
 from homeserver.runtime.writer import AppendFailed, Writer
 from storage import events as event_table
 from storage.database import Database, DatabaseUnavailable
-from storage.rows import Entry, EventRow
+from storage.rows import Entry, EventRow, SentHere
 
 MOST_OF_ONE = 500
 """Events remembered for one device. A client repeats what it sent last."""
@@ -64,7 +64,7 @@ class Transactions:
         self._pending: dict[int, _Device] = {}
         """Devices with pending events: these may not be forgotten, so they are not in `_devices`."""
         self._loading: dict[int, list[Deferred[None]]] = {}
-        ring.subscribe(self._published, EventRow)
+        ring.subscribe(self._published, SentHere)
         writer.on_failure(self._failed)
 
     async def once(self, device: int, room_id: str, txn_path: str, work: Callable[[], Awaitable[Queued]]) -> EventId:

@@ -25,7 +25,7 @@ class Wholeness:
     def __init__(self, ring: Ring, clock: Clock) -> None:
         self._clock = clock
         self._waiting: dict[int, list[Deferred[bool]]] = {}
-        ring.subscribe(self._published)
+        ring.subscribe(self._published, StateRow)
 
     async def of(self, room: Room) -> None:
         """Return when the room's state is all here; a 504 if that takes too long."""

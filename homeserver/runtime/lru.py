@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -84,6 +84,10 @@ class Lru(Generic[K, V]):
     def __iter__(self) -> Iterator[K]:
         """The keys, the least recently used first."""
         return iter(self._entries)
+
+    def values(self) -> Iterable[V]:
+        """The values, the least recently used first."""
+        return self._entries.values()
 
     def _drop_oldest(self) -> None:
         key = next(iter(self._entries))

@@ -15,6 +15,9 @@ CAPACITY_ENTRIES: Final = 20_000
 CAPACITY_BYTES: Final = 64 * 1024 * 1024
 """Ordinary messages take 2 kB in memory, so 20,000 of them fit; of the largest that there are, 300 do."""
 
+MOST_MIXTURES: Final = 1_000
+"""Of kinds of entries in one batch for which it is remembered whom they concern."""
+
 log: Final = structlog.get_logger("homeserver.log")
 
 Subscriber = Callable[[Sequence[Entry]], None]
@@ -36,7 +39,9 @@ class Ring:
         self._positions: list[int] = []
         self._weights: list[int] = []
         self._rooms: dict[int, deque[Entry]] = {}
-        self._subscribers: list[tuple[Subscriber, frozenset[type[Entry]]]] = []
+        self._subscribers: list[tuple[Subscriber, frozenset[type]]] = []
+        self._concerned: dict[frozenset[type], tuple[Subscriber, ...]] = {}
+        """Kinds of entries → the subscribers that get a batch of just these kinds."""
 
     def begin(self, floor: int, head: int) -> None:
         """At the start: between `floor` and `head` lie only lost entries of the ring; new ones come after `head`."""
@@ -64,10 +69,8 @@ class Ring:
             self._drop(len(self._entries) - self._capacity)
         if self.size_bytes > self._capacity_bytes + self._capacity_bytes // 4:
             self._drop(self._too_heavy())
-        here = {type(entry) for entry in entries}
-        for subscriber, kinds in tuple(self._subscribers):
-            if kinds and kinds.isdisjoint(here):
-                continue
+        here = entries[0].kinds if len(entries) == 1 else frozenset[type]().union(*[entry.kinds for entry in entries])
+        for subscriber in self._concerned.get(here) or self._find_concerned(here):
             try:
                 subscriber(entries)
             except Exception:  # one follower's mistake must not hold up the log
@@ -101,22 +104,32 @@ class Ring:
         held = self._rooms.get(room)
         return held[-1].position if held else 0
 
-    def subscribe(self, callback: Subscriber, *kinds: type[Entry]) -> Callable[[], None]:
+    def subscribe(self, callback: Subscriber, *kinds: type) -> Callable[[], None]:
         """Call back once for every published batch, in the reactor. Answers with a function that ends it.
 
-        With `kinds`, only for batches that hold entries of these classes, beside whatever else is in the batch.
+        With `kinds` (see `Entry.kinds`), only for batches that hold entries of one of them, beside whatever else is in
+        the batch.
         """
         subscriber = callback, frozenset(kinds)
         self._subscribers.append(subscriber)
+        self._concerned.clear()
 
         def end() -> None:
             if subscriber in self._subscribers:
                 self._subscribers.remove(subscriber)
+                self._concerned.clear()
 
         return end
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def _find_concerned(self, here: frozenset[type]) -> tuple[Subscriber, ...]:
+        if len(self._concerned) >= MOST_MIXTURES:
+            self._concerned.clear()
+        found = tuple(each for each, kinds in self._subscribers if not kinds or not kinds.isdisjoint(here))
+        self._concerned[here] = found
+        return found
 
     def _too_heavy(self) -> int:
         """How many of the oldest entries must go, so that the rest is light enough."""

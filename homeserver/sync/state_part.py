@@ -12,7 +12,7 @@ from homeserver.runtime.log import Ring
 from homeserver.runtime.lru import Lru
 from homeserver.sync.reader import Reader
 from homeserver.sync.timeline_part import any_redaction
-from storage.rows import Entry, EventRow
+from storage.rows import Entry, EventRow, TakesBack
 
 MOST_SHARED_BYTES = 64 * 1024 * 1024
 MOST_MEMBERS_KEPT = 500
@@ -39,7 +39,7 @@ class StatePart:
         self._shared: Lru[tuple[int, bytes, bool], bytes] = Lru(
             MOST_SHARED_BYTES, lambda _key, encoded: len(encoded) + 200
         )
-        ring.subscribe(self._published, EventRow)
+        ring.subscribe(self._published, TakesBack)
 
     async def encode(self, reader: Reader, span: StateSpan, senders: Iterable[str], exclude: frozenset[int]) -> bytes:
         """The state events as an encoded array.

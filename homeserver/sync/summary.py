@@ -14,7 +14,7 @@ from homeserver.runtime.log import Ring
 from homeserver.runtime.lru import Lru
 from storage import memberships as membership_table
 from storage.database import Database
-from storage.rows import Entry, EventRow, StateRow
+from storage.rows import ChangesState, Entry, EventRow, StateRow
 
 MOST_HEROES = 5
 MOST_ROOMS = 20_000
@@ -26,7 +26,7 @@ class Summaries:
     def __init__(self, database: Database, ring: Ring) -> None:
         self._database = database
         self._heroes: Lru[int, list[str]] = Lru(MOST_ROOMS)
-        ring.subscribe(self._published, EventRow)
+        ring.subscribe(self._published, ChangesState)
 
     async def of(self, room: Room, reader: str) -> tuple[bytes, Sequence[str]]:
         """The encoded summary for a reader, and the heroes in it."""

@@ -11,7 +11,7 @@ from homeserver.runtime.log import Ring
 from homeserver.runtime.lru import Lru
 from homeserver.sync.reader import Reader
 from homeserver.sync.timelines import Timeline
-from storage.rows import Entry, EventRow
+from storage.rows import Entry, EventRow, TakesBack
 
 MOST_SHARED_BYTES = 8 * 1024 * 1024
 
@@ -23,7 +23,7 @@ class TimelinePart:
         self._client_events = client_events
         self._visible = visible
         self._shared: Lru[tuple[int, ...], bytes] = Lru(MOST_SHARED_BYTES, _weight)
-        ring.subscribe(self._published, EventRow)
+        ring.subscribe(self._published, TakesBack)
 
     async def encode(
         self,

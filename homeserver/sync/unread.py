@@ -24,7 +24,7 @@ from homeserver.runtime.lru import Lru
 from storage import events as event_table
 from storage import receipts as receipt_table
 from storage.database import Database
-from storage.rows import AccountDataRow, Entry, EventRow, ReceiptRow, StateRow, Status
+from storage.rows import AccountDataRow, ChangesMembers, Entry, EventRow, ReceiptRow, StateRow, Status
 
 MOST_USERS = 20_000
 MOST_UNREAD = 10_000
@@ -102,7 +102,7 @@ class Unread:
         self._push_rules = push_rules
         self._users: Lru[str, dict[int, _RoomState]] = Lru(MOST_USERS)
         self._facts: Lru[int, EventFacts] = Lru(512)
-        ring.subscribe(self._published, AccountDataRow, EventRow, ReceiptRow)
+        ring.subscribe(self._published, AccountDataRow, ChangesMembers, ReceiptRow)
 
     async def counts(self, user_id: str, room: Room, joined_at: int, upto: int) -> UnreadCounts:
         """Unread counts of a joined room. `joined_at`: position at which the user joined; what is older is read."""

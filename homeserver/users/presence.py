@@ -22,7 +22,7 @@ from homeserver.users.presence_news import PresenceListener, PresenceNews
 from homeserver.users.presence_records import RETURNING, DeviceState, Record, Records
 from homeserver.web.access import Requester
 from homeserver.web.errors import Forbidden, InvalidParam
-from storage.rows import Entry, EventRow, ReceiptRow
+from storage.rows import Entry, EventRow, ReceiptRow, SentHere
 
 STEP_S: Final = 5.0
 SAVE_EVERY_S: Final = 10.0
@@ -58,7 +58,7 @@ class Presence:
         """Go on where the last run ended."""
         if not self.enabled:
             return
-        ring.subscribe(self._published, EventRow, ReceiptRow)
+        ring.subscribe(self._published, ReceiptRow, SentHere)
         await self._records.begin(lambda record: self._wheel.at(record.user_id, self._clock.monotonic_s() + GRACE_S))
         tasks.keep("tell who is there", self._news.run)
         tasks.every("see who is idle or gone", STEP_S, self.look)

@@ -155,3 +155,26 @@ def test_a_subscriber_may_end_itself_while_it_is_told() -> None:
     ring.publish([entry_at(1)])
     ring.publish([entry_at(2)])
     assert told == ["once", "always", "always"]
+
+
+def test_who_follows_one_kind_gets_batches_with_it_and_no_others_from_the_moment_of_asking() -> None:
+    ring = Ring()
+    got: list[tuple[str, list[int]]] = []
+    ring.publish([entry_at(1, room=7)])
+    ring.subscribe(lambda entries: got.append(("typing", positions(entries))), TypingRow)
+    ring.publish([entry_at(2, room=7)])
+    end = ring.subscribe(lambda entries: got.append(("account data", positions(entries))), AccountDataRow)
+
+    ring.publish([entry_at(3, room=7)])
+    ring.publish([entry_at(4)])
+    ring.publish([entry_at(5), entry_at(6, room=7)])
+    end()
+    ring.publish([entry_at(7)])
+
+    assert got == [
+        ("typing", [2]),
+        ("typing", [3]),
+        ("account data", [4]),
+        ("typing", [5, 6]),
+        ("account data", [5, 6]),
+    ]
