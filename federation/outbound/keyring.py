@@ -57,7 +57,12 @@ class Need(msgspec.Struct, frozen=True):
 
     def keys_from(self, known: Mapping[str, VerifyKey]) -> list[VerifyKey]:
         """Those of the known keys that may be used."""
-        return [known[key_id] for key_id in self.key_ids if key_id in known and self.usable(known[key_id])]
+        found = []
+        for key_id in self.key_ids:
+            key = known.get(key_id)
+            if key is not None and self.usable(key):
+                found.append(key)
+        return found
 
 
 @dataclass(slots=True)
@@ -91,6 +96,7 @@ class KeyRing:
         notaries: Sequence[str] = (),
     ) -> None:
         self._own = own
+        self._server = own.server
         self._fetcher = fetcher
         self._checks = checks
         self._database = database
@@ -111,21 +117,33 @@ class KeyRing:
     async def verify_received(self, received: Sequence[Received], *, asks: bool = True) -> list[BadSignature | None]:
         """The same for events as they were received."""
         needs = [_needs_of(each) for each in received]
-        wanted = [need for found in needs if not isinstance(found, BadSignature) for need in found]
-        if asks:
-            await self._gather(wanted)
-        else:
-            unmet = self._unmet(wanted)
-            if unmet:
+        work, unmet = self._work_on(received, needs)
+        if unmet:
+            if asks:
+                await self._gather(unmet)
+            else:
                 await self._load([need.server for need in unmet])
+            work, _ = self._work_on(received, needs)
+        return await self._checks.all(work)
+
+    def _work_on(
+        self, received: Sequence[Received], needs: Sequence[list[Need] | BadSignature]
+    ) -> tuple[list[Callable[[], BadSignature | None]], list[Need]]:
+        """What checks each event with the keys that are known now, and for what there is none."""
         work: list[Callable[[], BadSignature | None]] = []
+        unmet: list[Need] = []
         for each, found in zip(received, needs, strict=True):
             if isinstance(found, BadSignature):
                 work.append(partial(_same, found))
-            else:
-                candidates = [_Candidates(need, *self._keys_for(need)) for need in found]
-                work.append(partial(_check_event, each, candidates))
-        return await self._checks.all(work)
+                continue
+            candidates = []
+            for need in found:
+                keys = need.keys_from(self._known(need.server))
+                if not keys:
+                    unmet.append(need)
+                candidates.append(_Candidates(need, keys, not keys and self._may_come(need.server)))
+            work.append(partial(_check_event, each, candidates))
+        return work, unmet
 
     async def get_keys_of(self, events: Sequence[Event]) -> None:
         """Ask for the keys that these events are signed with, also servers that were away a moment ago."""
@@ -173,18 +191,17 @@ class KeyRing:
         await self._ask_owner(server)
 
     def _known(self, server: str) -> Mapping[str, VerifyKey]:
-        if server == self._own.server:
+        if server == self._server:
             return self._own.verify_keys()
         entry = self._servers.get(server)
         return {} if entry is None else entry.keys
 
-    def _keys_for(self, need: Need) -> tuple[list[VerifyKey], bool]:
-        """The keys that the signature may be by, and whether others may come to be known soon."""
-        keys = need.keys_from(self._known(need.server))
-        if keys or need.server == self._own.server:
-            return keys, False
-        entry = self._entry(need.server)
-        return keys, entry.failures > 0 or entry.ask_again_ms(must_ask=False) <= self._clock.now_ms()
+    def _may_come(self, server: str) -> bool:
+        """Whether keys of this server that are not known may come to be known soon."""
+        if server == self._server:
+            return False
+        entry = self._servers.get(server) or _Server()
+        return entry.failures > 0 or entry.ask_again_ms(must_ask=False) <= self._clock.now_ms()
 
     async def _gather(self, needs: Sequence[Need], *, must_ask: bool = False) -> None:
         """Get the keys for these needs, as far as they are to be had. `must_ask`: also of servers that were away."""
@@ -217,7 +234,7 @@ class KeyRing:
 
     async def _load(self, servers: Sequence[str]) -> None:
         """From the table, what is not in memory."""
-        absent = [server for server in set(servers) if server not in self._servers and server != self._own.server]
+        absent = [server for server in set(servers) if server not in self._servers and server != self._server]
         if not absent:
             return
         rows = await self._database.read(table.load, absent)
@@ -227,7 +244,7 @@ class KeyRing:
             self._entry(server).keys.setdefault(key.key_id, key)
 
     async def _from_owner(self, server: str) -> None:
-        if server == self._own.server:
+        if server == self._server:
             return
         entry = self._entry(server)
         must_ask, entry.must_ask = entry.must_ask, False
@@ -247,7 +264,7 @@ class KeyRing:
         for notary in self._notaries:
             wanted: dict[str, dict[str, int]] = {}
             for need in self._unmet(unmet):
-                if need.server not in self._notaries and need.server != self._own.server:
+                if need.server not in self._notaries and need.server != self._server:
                     key_ids = wanted.setdefault(need.server, {})
                     for key_id in need.key_ids:
                         key_ids[key_id] = max(key_ids.get(key_id, 0), need.valid_until_ts)
@@ -336,7 +353,10 @@ def _check_event(received: Received, candidates: Sequence[_Candidates]) -> BadSi
 
 
 def _any_holds(message: bytes, pairs: Sequence[tuple[str, str]]) -> bool:
-    return any(signatures.verify_bytes(message, signature, key) for signature, key in pairs)
+    for signature, key in pairs:  # noqa: SIM110 -- on the way of every event, where a generator costs its part
+        if signatures.verify_bytes(message, signature, key):
+            return True
+    return False
 
 
 def _same(error: BadSignature) -> BadSignature:

@@ -26,6 +26,9 @@ _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _PARENTHESES: Final = bytes.maketrans(b"{[]}", b"(())")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"{[]}"))
 
+_ODD_NUMBER: Final = re.compile(rb"(?:[:,\[]|\A)-?(?:[0-9]{16}|[0-9]+[.eE])")
+"""In compact JSON, where a number may be a fraction or too large. A string may look like it."""
+
 _decoder: Final = msgspec.json.Decoder()
 _raw_decoder: Final = msgspec.json.Decoder(msgspec.Raw)
 _encoder: Final = msgspec.json.Encoder(order="sorted")
@@ -119,6 +122,19 @@ def writer_of(value: JsonValue, *, strict: bool) -> Callable[[JsonValue], bytes]
     return encode_lenient if _has_floats((value,)) else _encode
 
 
+def write_decoded(value: JsonValue, *, strict: bool) -> tuple[bytes, Callable[[JsonValue], bytes]]:
+    """A value that was decoded from JSON in the canonical form, and what writes parts of it; see `writer_of`.
+
+    What is written tells at once whether there is a number worth looking at.
+    """
+    if strict:
+        encoded = _encode(value)
+        if _ODD_NUMBER.search(encoded) is None and encoded.count(b"{") + encoded.count(b"[") <= MAX_NESTING:
+            return encoded, _encode
+    write = writer_of(value, strict=strict)
+    return write(value), write
+
+
 def encode_trusted(value: object) -> bytes:
     """The canonical form of a value whose numbers are known to be integers in range. Takes msgspec.Raw inside."""
     return _encoder.encode(value)
@@ -132,7 +148,7 @@ def encode_trusted_lines(values: Sequence[object]) -> bytes:
 def _encode(value: JsonValue) -> bytes:
     try:
         return _encoder.encode(value)
-    except (TypeError, UnicodeEncodeError, RecursionError) as error:
+    except (TypeError, UnicodeEncodeError, RecursionError, OverflowError) as error:
         raise NotCanonical(f"this has no canonical JSON form: {error}") from None
 
 

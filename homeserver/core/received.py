@@ -37,7 +37,7 @@ def receive(pdu: JsonObject, rules: RoomRules) -> Received:
         pdu = {key: value for key, value in pdu.items() if key != "unsigned"}
     try:
         check_format(pdu, rules)
-        write = canonical_json.writer_of(pdu, strict=rules.strict_json)
+        json, write = canonical_json.write_decoded(pdu, strict=rules.strict_json)
         kept = redact(pdu, rules)
         signatures = kept.pop("signatures", {})
         signed = write(kept)
@@ -47,7 +47,6 @@ def receive(pdu: JsonObject, rules: RoomRules) -> Received:
             # But for an id that has no business there, signatures cover what the reference hash is made of.
             covered = write({k: v for k, v in kept.items() if k != "event_id"}) if "event_id" in kept else signed
             event_id = hashes.event_id_from_hash(hashlib.sha256(covered).digest(), rules)
-        json = write(pdu)
     except (InvalidId, NotCanonical) as error:
         raise BadEvent(str(error)) from None
     check_event_size(json)

@@ -170,3 +170,34 @@ def test_values_that_contain_themselves_are_refused() -> None:
         canonical_json.encode(loop)
     with pytest.raises(NotCanonical):
         canonical_json.encode_lenient(loop)
+
+
+@given(LENIENT)
+def test_a_decoded_value_is_written_or_refused_as_any_other_is(value: JsonValue) -> None:
+    decoded = canonical_json.decode(json.dumps(value).encode())
+    for strict in (True, False):
+        try:
+            expected: bytes | None = canonical_json.writer_of(decoded, strict=strict)(decoded)
+        except NotCanonical:
+            expected = None
+
+        try:
+            written: bytes | None = canonical_json.write_decoded(decoded, strict=strict)[0]
+        except NotCanonical:
+            written = None
+
+        assert written == expected
+
+
+@pytest.mark.parametrize("text", ["2:1.5", "[9007199254740993", ",1e5", '\\",-0.0'])
+def test_strings_that_look_like_odd_numbers_are_written_as_they_are(text: str) -> None:
+    value: JsonValue = {"a": text, text: [1, text]}
+    assert canonical_json.write_decoded(value, strict=True)[0] == canonical_json.encode(value)
+
+
+@pytest.mark.parametrize("number", [1.5, 1e10, 2.0**53, MAX_INTEGER + 1, -MAX_INTEGER - 1, 10**30])
+def test_odd_numbers_in_a_decoded_value_are_found_wherever_they_are(number: float) -> None:
+    values: list[JsonValue] = [number, [number], [1, number], {"a": number}, {"a": 1, "b": number}, {"a": [[number]]}]
+    for value in values:
+        with pytest.raises(NotCanonical):
+            canonical_json.write_decoded(value, strict=True)
