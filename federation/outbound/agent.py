@@ -81,6 +81,17 @@ class HttpAgent:
             connection = await self._connect(peer, kept)
         return await connection.ask(request, Exchange(method, limit_bytes, take, opened))
 
+    def ask_kept(
+        self, peer: Peer, method: str, target: str, headers: Mapping[str, str], body: bytes | None, *, limit_bytes: int
+    ) -> Deferred[HttpAnswer] | None:
+        """The same on a connection that is open and has nothing to do; None where there is none."""
+        kept = self._peers.get(peer)
+        connection = None if kept is None else kept.take(self._reactor.seconds())
+        if connection is None:
+            return None
+        request = _encoded(method, target, peer.route.host_header, headers, body)
+        return connection.ask(request, Exchange(method, limit_bytes, None, None))
+
     async def close(self) -> None:
         """Close the connections that are kept."""
         peers = [self._peers.discard(peer) for peer in list(self._peers)]

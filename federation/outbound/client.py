@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 from urllib.parse import quote, urlencode
 
 import msgspec
+from twisted.internet.defer import Deferred
 
 from federation.outbound import x_matrix
 from federation.outbound.agent import ExchangeFailed, HttpAgent, HttpAnswer, Peer
@@ -198,13 +199,8 @@ class FederationClient:
             self._destinations.check(destination)
         await self._enter(self._lanes, destination, timeout_s)
         asked_at_ms = self._clock.now_ms()
-        if order.take is None:
-            work = self._attempt(order, repeatable)
-        else:
-            pace = Pace(self._clock, order.take)
-            work = pace.keep(self._attempt(msgspec.structs.replace(order, take=pace.take), repeatable))
         try:
-            answer = await within(self._clock, timeout_s, work)
+            answer = await self._ask(order, timeout_s, repeatable)
         except (ExchangeFailed, TookTooLong) as error:
             self._resolver.forget(destination)
             self._destinations.failed(destination, asked_at_ms)
@@ -229,8 +225,34 @@ class FederationClient:
             except TookTooLong:
                 raise RemoteUnreachable(destination, "has too many requests of ours to answer already") from None
 
-    async def _attempt(self, order: _Order, repeatable: bool) -> HttpAnswer:
-        route = await self._resolver.route(order.destination)
+    async def _ask(self, order: _Order, timeout_s: float, repeatable: bool) -> HttpAnswer:
+        if order.take is not None:
+            pace = Pace(self._clock, order.take)
+            work = pace.keep(self._attempt(msgspec.structs.replace(order, take=pace.take), repeatable))
+            return await within(self._clock, timeout_s, work)
+        asked_s, tries = self._clock.monotonic_s(), 0
+        asked = self._ask_at_once(order)
+        if asked is not None:
+            try:
+                return await within(self._clock, timeout_s, asked)
+            except ExchangeFailed:
+                if not repeatable:
+                    raise
+            # The connection may have been closed by the other side just now: once more, on a new one.
+            tries = 1
+        left_s = max(0.0, timeout_s - (self._clock.monotonic_s() - asked_s))
+        return await within(self._clock, left_s, self._attempt(order, repeatable, tries))
+
+    def _ask_at_once(self, order: _Order) -> Deferred[HttpAnswer] | None:
+        """The short way, which nearly all requests go: the server is known, and a connection to it open."""
+        route = self._resolver.known_route(order.destination)
+        if route is None:
+            return None
+        return self._agent.ask_kept(
+            Peer(route), order.method, order.target, self._headers(order), order.body, limit_bytes=order.limit_bytes
+        )
+
+    def _headers(self, order: _Order) -> dict[str, str]:
         headers = {"User-Agent": self._user_agent}
         if order.signed:
             headers["Authorization"] = x_matrix.authorization(
@@ -238,7 +260,11 @@ class FederationClient:
             )
         if order.body is not None:
             headers["Content-Type"] = "application/json"
-        tries = 0
+        return headers
+
+    async def _attempt(self, order: _Order, repeatable: bool, tries: int = 0) -> HttpAnswer:
+        route = await self._resolver.route(order.destination)
+        headers = self._headers(order)
         while True:
             tries += 1
             try:
@@ -253,7 +279,7 @@ class FederationClient:
                     opened=order.opened,
                 )
             except ExchangeFailed as error:
-                # A connection that was kept may have been closed by the other side just now: once more, on a new one.
+                # As above: a connection that was kept may have been closed.
                 if not error.may_have_arrived or not repeatable or tries > 1:
                     raise
 

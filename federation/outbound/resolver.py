@@ -28,10 +28,12 @@ class Resolver:
 
     async def route(self, server_name: str) -> Route:
         """The way to a server. Raises discovery.NoService."""
+        return self.known_route(server_name) or await self._find(server_name)
+
+    def known_route(self, server_name: str) -> Route | None:
+        """The way to a server, where it is known and holds still."""
         known = self._routes.get(server_name)
-        if known is not None and known[1] > self._clock.now_ms():
-            return known[0]
-        return await self._find(server_name)
+        return known[0] if known is not None and known[1] > self._clock.now_ms() else None
 
     def knows(self, server_name: str) -> bool:
         """Whether a route to the server was found already, so that its name is one."""

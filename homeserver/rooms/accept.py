@@ -269,8 +269,9 @@ class Accepter:
             nodes, found = dict(placer.given_nodes), list(placer.given_found)
             room = placer.room.room.number
             also.append(partial(room_log.give_states, room=room, given=given, nodes=nodes, found=found))
-        verdicts = self._verdict_rows(room_id, origin, batch.not_accepted())
-        if verdicts:
+        refused = batch.not_accepted()
+        if refused:
+            verdicts = self._verdict_rows(room_id, origin, refused)
             also.append(partial(staging.write_verdicts, verdicts=verdicts))
         return also
 

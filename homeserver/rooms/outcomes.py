@@ -72,8 +72,11 @@ class Batch:
 
     def not_accepted(self) -> list[tuple[EventId, Outcome]]:
         """Those that are new and were not simply accepted."""
-        refused = [each for each in self.placed if each.is_new and not each.verdict.is_accepted]
-        return [(each.row.event.event_id, outcome_of(each)) for each in refused]
+        return [
+            (each.row.event.event_id, outcome_of(each))
+            for each in self.placed
+            if each.is_new and not each.verdict.is_accepted
+        ]
 
 
 def outcome_of(placed: Placed) -> Outcome:

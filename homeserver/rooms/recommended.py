@@ -8,8 +8,10 @@ Specification: server-server API, "Policy Servers".
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from homeserver.core.auth import Rejected
 from homeserver.core.draft import Draft
@@ -33,17 +35,16 @@ class Opinion:
     """False: the event has no valid signature, and nobody was asked for one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recommended:
+class Recommended(msgspec.Struct, frozen=True):
     """What was said so far. Never changes; `and_also` makes another. Not `asks`: no other server is waited for."""
 
-    by_id: Mapping[str, Opinion] = field(default_factory=dict)
+    by_id: Mapping[str, Opinion] = msgspec.field(default_factory=dict)
     drafted: Sequence[tuple[Draft, Opinion]] = ()
     asks: bool = True
 
     def asking_nobody(self) -> Recommended:
         """The same, where no other server is to be waited for."""
-        return replace(self, asks=False)
+        return Recommended(self.by_id, self.drafted, asks=False)
 
     def and_also(self, opinions: Sequence[Opinion], draft: Draft | None = None) -> Recommended:
         """With these opinions; `draft` is what the one event among them was made of."""

@@ -16,9 +16,9 @@ class TookTooLong(Exception):
     """What was waited for did not come in time."""
 
 
-async def within(clock: Clock, seconds: float, work: Coroutine[Deferred[Any], Any, T]) -> T:
+async def within(clock: Clock, seconds: float, work: Coroutine[Deferred[Any], Any, T] | Deferred[T]) -> T:
     """The result of the work; it is cancelled, and TookTooLong raised, if it takes longer than this."""
-    running = Deferred.fromCoroutine(work)
+    running = work if isinstance(work, Deferred) else Deferred.fromCoroutine(work)
     late = False
 
     def end() -> None:
