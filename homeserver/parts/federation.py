@@ -28,6 +28,7 @@ from homeserver.rooms.backfill import Backfill
 from homeserver.rooms.completion import Completion, Settlement
 from homeserver.rooms.imports import Imports
 from homeserver.rooms.join_answers import JoinAnswers
+from homeserver.rooms.neighbours import Neighbours
 from homeserver.rooms.other_servers import Asking, OtherServers
 from homeserver.rooms.outside import OutsideMemberships
 from homeserver.rooms.peers import RemotePeers
@@ -85,8 +86,9 @@ def make_federating(base: Foundations, rooms: RoomCore, transport: Transport) ->
     """Below the services of rooms, which ask `elsewhere`."""
     database, clock, writer, server_name = base.database, base.clock, base.writer, base.server_name
     ring = transport.ring
-    peers = RemotePeers(transport.client, ring)
-    accepter = Accepter(rooms.appender, rooms.heads, rooms.state, rooms.events, peers, ring, writer, clock)
+    peers = RemotePeers(transport.client, ring, clock)
+    neighbours = Neighbours(database, server_name)
+    accepter = Accepter(rooms.appender, rooms.heads, rooms.state, rooms.events, peers, neighbours, ring, writer, clock)
     intakes = Intakes(rooms.appender, ring, clock)
     imports = Imports(database, rooms.appender, rooms.heads, rooms.state, intakes, server_name)
     acls = ServerAcls(rooms.appender)
@@ -141,7 +143,7 @@ def make_federating(base: Foundations, rooms: RoomCore, transport: Transport) ->
         stripped=stripped,
         exchanges=exchanges,
         elsewhere=elsewhere,
-        backfill=Backfill(database, accepter, peers, rooms.wholeness, server_name, clock),
+        backfill=Backfill(database, accepter, peers, rooms.wholeness, neighbours, server_name, clock),
         receiving=receiving,
         completion=completion,
     )

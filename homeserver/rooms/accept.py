@@ -24,6 +24,7 @@ from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.gaps import Filling, GapFiller, PeerFailed, Peers
 from homeserver.rooms.heads import Heads
 from homeserver.rooms.incoming import RoomOfEvents, Verifier
+from homeserver.rooms.neighbours import Neighbours
 from homeserver.rooms.outcomes import Batch, Fate, Outcome, Outcomes, place_events, place_filling
 from homeserver.rooms.placed import take_edges, write_edges
 from homeserver.rooms.placing import Placer
@@ -76,6 +77,7 @@ class Accepter:
         state: StateStore,
         events: EventCache,
         peers: Peers,
+        neighbours: Neighbours,
         verifier: Verifier,
         writer: Writer,
         clock: Clock,
@@ -84,6 +86,7 @@ class Accepter:
         self._heads = heads
         self._state = state
         self._gaps = GapFiller(peers, Held(events))
+        self._neighbours = neighbours
         self._verifier = verifier
         self._writer = writer
         self._clock = clock
@@ -193,18 +196,23 @@ class Accepter:
     ) -> Outcomes:
         """Fetch the past of events, then take them. What stands on something that `waits` is not given up before it."""
         room = await self._heads.get(room_id)
-        asked = _of_events(room)
+        # Who sent them should know; if not, whoever made the room is likely to.
+        likely = {origin, server_name_of(room.create.sender)} - {self._appender.server_name}
+        others = [each for each in await self._neighbours.of(room) if each not in likely]
+        asked = _of_events(room, is_hurried=len(likely) + len(others) > 1)
         outcomes: Outcomes = {}
         named = _named_by(events)
         lost, reason, is_passing = list(events), "what it follows or leans on cannot be had", False
-        # Who sent them should know; if not, whoever made the room is likely to.
-        for server in dict.fromkeys((origin, server_name_of(room.create.sender))):
-            if server == self._appender.server_name:
-                continue
+        for server in (*sorted(likely, key=lambda each: each != origin), *others):
+            if server in others and not is_passing:
+                # These who are likely to know have spoken.
+                break
             try:
                 filling = await self._gaps.fill(server, asked, lost, room.extremity_ids[:MOST_EARLIEST])
             except PeerFailed as failed:
-                reason, is_passing = str(failed), is_passing or failed.is_passing
+                # What is told is why it is tried again, if it is.
+                reason = reason if is_passing else str(failed)
+                is_passing = is_passing or failed.is_passing
                 continue
             named |= _named_in(filling)
             batch = await self._run(room_id, origin, partial(place_filling, filling=filling))
@@ -323,6 +331,7 @@ def _nothing(tx: Statements) -> None:
     """Adds nothing to a transaction, which comes after those before it all the same."""
 
 
-def _of_events(room: Room) -> RoomOfEvents:
+def _of_events(room: Room, *, is_hurried: bool) -> RoomOfEvents:
     followed = None if room.partial is None else room.partial.followed
-    return RoomOfEvents(room.room_id, room.rules, frozenset() if followed is None else frozenset((followed,)))
+    known = frozenset() if followed is None else frozenset((followed,))
+    return RoomOfEvents(room.room_id, room.rules, known, is_hurried=is_hurried)

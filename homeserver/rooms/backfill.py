@@ -13,10 +13,11 @@ from typing import Final, Literal, Protocol
 import structlog
 
 from homeserver.core.event import Event
-from homeserver.core.ids import EventId, ServerName, server_name_of
+from homeserver.core.ids import EventId, ServerName
 from homeserver.rooms.accept import Accepter
 from homeserver.rooms.gaps import Filling, PeerFailed
 from homeserver.rooms.incoming import RoomOfEvents
+from homeserver.rooms.neighbours import Neighbours
 from homeserver.rooms.room import Room
 from homeserver.rooms.wholeness import Wholeness
 from homeserver.runtime.clock import Clock
@@ -24,14 +25,12 @@ from homeserver.runtime.lru import Lru
 from homeserver.runtime.time_limit import TookTooLong, within
 from homeserver.runtime.turns import Turns
 from storage import events as event_table
-from storage import memberships as membership_table
 from storage import received
 from storage.database import Database
 from storage.rows import Status
 
 EVENTS_AT_ONCE: Final = 100
 MOST_STARTS: Final = 5
-MOST_SERVERS: Final = 4
 NEAR_PATIENCE_S: Final = 25.0
 PAUSE_S: Final = 60.0
 """Where nobody could tell more about an end of the history, it is left alone for so long."""
@@ -119,6 +118,7 @@ class Backfill:
         accepter: Accepter,
         peers: PeersWithTimes,
         wholeness: Wholeness,
+        neighbours: Neighbours,
         server_name: ServerName,
         clock: Clock,
     ) -> None:
@@ -126,6 +126,7 @@ class Backfill:
         self._accepter = accepter
         self._peers = peers
         self._wholeness = wholeness
+        self._neighbours = neighbours
         self._server_name = server_name
         self._clock = clock
         self._turns: Turns[int] = Turns()
@@ -144,7 +145,7 @@ class Backfill:
             ends = [each for each in found if (self._tired.get((room.number, each)) or 0.0) <= now_s]
             if not ends:
                 return False
-            for server in await self._servers(room):
+            for server in await self._neighbours.of(room):
                 if await self._fetch_from(server, room, ends):
                     return True
             for event_id in ends:
@@ -168,7 +169,7 @@ class Backfill:
         wanted = _Wanted(ts, direction, known_ts)
         async with self._turns.at(room.number):
             until_s = self._clock.monotonic_s() + NEAR_PATIENCE_S
-            for server in await self._servers(room):
+            for server in await self._neighbours.of(room):
                 left_s = until_s - self._clock.monotonic_s()
                 if left_s <= 0:
                     break
@@ -209,13 +210,3 @@ class Backfill:
         count = await self._accepter.accept_history(room.room_id, filling, server)
         log.info("older history came", room=room.room_id, server=server, events=count)
         return count > 0
-
-    async def _servers(self, room: Room) -> list[str]:
-        """Whom to ask: whoever made the room, then those with the most members."""
-        present = [
-            server
-            for server, _ in await self._database.read(membership_table.servers_in, room.number)
-            if server != self._server_name
-        ]
-        maker = server_name_of(room.create.sender)
-        return sorted(present, key=lambda server: server != maker)[:MOST_SERVERS]

@@ -45,6 +45,8 @@ class RoomOfEvents:
     """Events that we do not have, and the state after which we know all the same."""
     undecided: dict[EventId, Event] = field(default_factory=dict, compare=False, repr=False)
     """Of those that were read: events whose signers' keys are not to be had now. Kept by whoever may try again."""
+    is_hurried: bool = False
+    """Others can be asked, or wait: no server is waited for long."""
 
 
 def read_pdu(pdu: JsonValue, rules: RoomRules) -> Event:

@@ -6,7 +6,7 @@ authorisation information".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 from typing import Final
 
@@ -20,6 +20,8 @@ from homeserver.core.event import Event
 from homeserver.core.ids import EventId
 from homeserver.rooms.gaps import Absent, PeerFailed, StateIds
 from homeserver.rooms.incoming import RoomOfEvents, Verifier, read_all, read_each, texts, verified
+from homeserver.rooms.silent_peers import SilentPeers
+from homeserver.runtime.clock import Clock
 
 TIMEOUT_S: Final = 30.0
 NEAR_TIMEOUT_S: Final = 8.0
@@ -34,18 +36,21 @@ _V1: Final = "/_matrix/federation/v1/"
 class RemotePeers:
     """Other servers, as the gap filler sees them."""
 
-    def __init__(self, client: FederationClient, verifier: Verifier) -> None:
+    def __init__(self, client: FederationClient, verifier: Verifier, clock: Clock) -> None:
         self._client = client
         self._verifier = verifier
+        self._clock = clock
+        self._silent = SilentPeers(clock)
 
     async def missing_events(
         self, server: str, room: RoomOfEvents, earliest: Sequence[str], latest: Sequence[str], limit: int
     ) -> list[Event]:
         """What lies between events that we have and events that we were told of."""
         body: JsonObject = {"earliest_events": list(earliest), "latest_events": list(latest), "limit": limit}
+        target = path(_V1 + "get_missing_events/{}", room.room_id)
         try:
-            answer = await self._client.post(
-                server, path(_V1 + "get_missing_events/{}", room.room_id), body=body, timeout_s=TIMEOUT_S
+            answer = await self._in_time(
+                server, room, lambda patience_s: self._client.post(server, target, body=body, timeout_s=patience_s)
             )
         except RemoteError as error:
             raise _failed(error) from error
@@ -85,7 +90,7 @@ class RemotePeers:
         for start in range(0, len(event_ids), EVENTS_AT_ONCE):
             asked = event_ids[start : start + EVENTS_AT_ONCE]
             answers = await gatherResults(
-                [Deferred.fromCoroutine(self._event(server, event_id)) for event_id in asked], consumeErrors=True
+                [Deferred.fromCoroutine(self._event(server, room, event_id)) for event_id in asked], consumeErrors=True
             )
             failures = [each for each in answers if isinstance(each, PeerFailed)]
             passing = [each for each in failures if each.is_passing]
@@ -131,9 +136,30 @@ class RemotePeers:
             raise PeerFailed(f"{server} answered with no event and its time")
         return EventId(event_id), at
 
-    async def _event(self, server: str, event_id: str) -> JsonValue | PeerFailed:
+    async def _in_time(
+        self, server: str, room: RoomOfEvents, ask: Callable[[float], Awaitable[JsonObject]]
+    ) -> JsonObject:
+        """The answer to a question that can be answered soon. Where others wait, or can be asked, it must be."""
+        if not room.is_hurried:
+            return await ask(TIMEOUT_S)
+        patience_s, began_s = self._silent.patience_s(server), self._clock.monotonic_s()
+        if not patience_s:
+            raise RemoteUnreachable(server, "gave no answer within the time of late and is not asked for a while")
         try:
-            answer = await self._client.get(server, path(_V1 + "event/{}", event_id), timeout_s=TIMEOUT_S)
+            answer = await ask(patience_s)
+        except RemoteUnreachable:
+            if self._clock.monotonic_s() - began_s >= patience_s:
+                self._silent.was_silent(server, began_s)
+            raise
+        self._silent.has_answered(server)
+        return answer
+
+    async def _event(self, server: str, room: RoomOfEvents, event_id: str) -> JsonValue | PeerFailed:
+        target = path(_V1 + "event/{}", event_id)
+        try:
+            answer = await self._in_time(
+                server, room, lambda patience_s: self._client.get(server, target, timeout_s=patience_s)
+            )
         except RemoteError as error:
             failed = _failed(error)
             # It says that it has no such event, or none for us.
