@@ -1,6 +1,7 @@
-"""Rooms that were joined without most of their members. Owns the tables partial_rooms and partial_servers.
+"""Rooms that were joined without most of their members, or whose state lacks events that nobody could vouch for yet.
 
-A row is there from the join until the whole state is: it is what is still to be done.
+Owns the tables partial_rooms, partial_servers and unfinished_states. A row is what is still to be done: it is there
+until the state is.
 """
 
 from __future__ import annotations
@@ -20,6 +21,17 @@ class PartialRoom:
     room: int
     join_position: int
     server_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedState:
+    """A room whose state before our join lacks so many events, whose signers' keys were not to be had."""
+
+    room: int
+    join_position: int
+    server_name: str
+    lacking: int
+    since_ts: int
 
 
 def keep(tx: Statements, found: PartialRoom, servers: Sequence[str]) -> None:
@@ -79,3 +91,35 @@ def placed_since(tx: Cursor, room: int, join_position: int, depth: int, after: i
         (room, max(join_position, after)),
     )
     return [position for (position,) in tx.fetchall()], hidden
+
+
+def keep_unfinished(tx: Statements, found: UnfinishedState) -> None:
+    """Note a room whose state lacks events. How long it has lacked some of them stays as it was."""
+    tx.execute(
+        "INSERT INTO unfinished_states (room, join_position, server_name, lacking, since_ts)"
+        " VALUES (%s, %s, %s, %s, %s)"
+        " ON CONFLICT (room) DO UPDATE SET lacking = excluded.lacking, server_name = excluded.server_name,"
+        " since_ts = CASE WHEN unfinished_states.join_position = excluded.join_position"
+        " THEN unfinished_states.since_ts ELSE excluded.since_ts END, join_position = excluded.join_position",
+        (found.room, found.join_position, found.server_name, found.lacking, found.since_ts),
+    )
+
+
+def forget_unfinished(tx: Statements, room: int) -> None:
+    """The room's state lacks nothing that could still come."""
+    tx.execute("DELETE FROM unfinished_states WHERE room = %s", (room,))
+
+
+def every_unfinished(tx: Cursor) -> list[int]:
+    """All rooms whose state lacks events."""
+    tx.execute("SELECT room FROM unfinished_states ORDER BY since_ts, room")
+    return [room for (room,) in tx.fetchall()]
+
+
+def unfinished(tx: Cursor, room: int) -> UnfinishedState | None:
+    """What is noted of a room; None if its state lacks nothing."""
+    tx.execute(
+        "SELECT room, join_position, server_name, lacking, since_ts FROM unfinished_states WHERE room = %s", (room,)
+    )
+    row = tx.fetchone()
+    return None if row is None else UnfinishedState(*row)

@@ -380,6 +380,14 @@ CREATE TABLE partial_servers (               -- the servers in such a room, as t
 );
 CREATE INDEX partial_servers_server ON partial_servers (server_name);
 
+CREATE TABLE unfinished_states (             -- rooms whose state lacks events: the keys that sign these were not to be had
+    room           bigint PRIMARY KEY REFERENCES rooms,
+    join_position  bigint NOT NULL,          -- of the join: the state before it is what lacks them
+    server_name    text   NOT NULL,          -- the server that told us the state
+    lacking        int    NOT NULL,          -- how many
+    since_ts       bigint NOT NULL           -- when that was found
+);
+
 CREATE TABLE event_verdicts (                -- of events of other servers that were not simply accepted
     event_id     text   COLLATE "C" PRIMARY KEY,
     room_id      text   NOT NULL,

@@ -40,6 +40,7 @@ from homeserver.rooms.server_acl import ServerAcls
 from homeserver.rooms.state_intake import Intakes
 from homeserver.rooms.stripped import StrippedStates
 from homeserver.rooms.third_party_invites import Exchanges, ThirdPartyInvites
+from homeserver.rooms.unfinished_states import UnfinishedStates
 from homeserver.rooms.whole_states import WholeStates
 from homeserver.rooms.withdrawals import Withdrawals
 from homeserver.runtime.turns import Turns
@@ -65,6 +66,7 @@ class Federating:
     backfill: Backfill
     receiving: Receiving
     completion: Completion
+    unfinished: UnfinishedStates
 
     async def start(self, base: Foundations) -> None:
         """Go on where it was left."""
@@ -72,6 +74,7 @@ class Federating:
         await self.sender.start()
         await self.receiving.start(base)
         await self.completion.start()
+        await self.unfinished.start()
 
     def last_saves(self) -> dict[str, Callable[[], Coroutine[Deferred[Any], Any, None]]]:
         """What is to be written down at a stop, by what it is."""
@@ -90,7 +93,7 @@ def make_federating(base: Foundations, rooms: RoomCore, transport: Transport) ->
     neighbours = Neighbours(database, server_name)
     accepter = Accepter(rooms.appender, rooms.heads, rooms.state, rooms.events, peers, neighbours, ring, writer, clock)
     intakes = Intakes(rooms.appender, ring, clock)
-    imports = Imports(database, rooms.appender, rooms.heads, rooms.state, intakes, server_name)
+    imports = Imports(database, rooms.appender, rooms.heads, rooms.state, intakes, server_name, clock)
     acls = ServerAcls(rooms.appender)
     transactions = Transactions(transport.client, clock, server_name)
     catching_up = CatchingUp(database, transactions, server_name)
@@ -102,19 +105,10 @@ def make_federating(base: Foundations, rooms: RoomCore, transport: Transport) ->
     stripped = StrippedStates(database, rooms.state, rooms.events)
     turns: Turns[str] = Turns()
     states = WholeStates(transport.client, peers, intakes, rooms.state, database)
-    settlement = Settlement(
-        rooms.appender,
-        rooms.heads,
-        rooms.state,
-        rooms.events,
-        accepter.turns,
-        writer,
-        database,
-        clock,
-        server_name,
+    completion, unfinished = _make_completion(base, rooms, transport, accepter, neighbours, states)
+    joins = RemoteJoins(
+        requests, imports, accepter, rooms.heads, ring, sender.leave_out, completion.begin, unfinished.begin
     )
-    completion = Completion(database, rooms.heads, states, settlement, base.tasks, clock, server_name)
-    joins = RemoteJoins(requests, imports, accepter, rooms.heads, ring, sender.leave_out, completion.begin)
     exchanges = Exchanges(requests, rooms.appender, rooms.heads, writer)
     elsewhere = OtherServers(
         Asking(requests, transport.queries),
@@ -146,6 +140,7 @@ def make_federating(base: Foundations, rooms: RoomCore, transport: Transport) ->
         backfill=Backfill(database, accepter, peers, rooms.wholeness, neighbours, server_name, clock),
         receiving=receiving,
         completion=completion,
+        unfinished=unfinished,
     )
 
 
@@ -158,6 +153,35 @@ class Answering:
     third_party_invites: ThirdPartyInvites
     previews: PreviewsForServers
     keys: KeysForServers
+
+
+def _make_completion(
+    base: Foundations,
+    rooms: RoomCore,
+    transport: Transport,
+    accepter: Accepter,
+    neighbours: Neighbours,
+    states: WholeStates,
+) -> tuple[Completion, UnfinishedStates]:
+    """What fetches the rest of states, and what is lacking then."""
+    database, clock, writer, server_name = base.database, base.clock, base.writer, base.server_name
+    settlement = Settlement(
+        rooms.appender,
+        rooms.heads,
+        rooms.state,
+        rooms.events,
+        accepter.turns,
+        writer,
+        database,
+        clock,
+        server_name,
+    )
+    unfinished = UnfinishedStates(
+        database, rooms.heads, rooms.events, states, settlement, neighbours, base.tasks, clock
+    )
+    transport.destinations.on_recovery(unfinished.is_back)
+    completion = Completion(database, rooms.heads, states, settlement, base.tasks, clock, neighbours, unfinished.begin)
+    return completion, unfinished
 
 
 def make_answering(

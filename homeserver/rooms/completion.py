@@ -7,18 +7,19 @@ in the room, at growing distances.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial as bound
 from typing import Final
 
 import structlog
 from twisted.internet.defer import Deferred, DeferredSemaphore
 
-from homeserver.core.ids import ServerName, server_name_of
+from homeserver.core.ids import EventId, ServerName, server_name_of
 from homeserver.rooms.append import Appender
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.gaps import PeerFailed
 from homeserver.rooms.heads import Heads
+from homeserver.rooms.neighbours import Neighbours
 from homeserver.rooms.outcomes import FATES
 from homeserver.rooms.plan import Plan, RoomPlan
 from homeserver.rooms.room import Partial, Room
@@ -29,9 +30,9 @@ from homeserver.runtime.clock import Clock
 from homeserver.runtime.tasks import Tasks
 from homeserver.runtime.turns import Turns
 from homeserver.runtime.writer import Also, Writer
-from storage import memberships as membership_table
 from storage import partial_rooms, room_log, staging
 from storage.database import Database
+from storage.partial_rooms import UnfinishedState
 from storage.rows import EventRow
 from storage.staging import VerdictRow
 
@@ -165,6 +166,7 @@ class Settlement:
         also: list[Also] = [
             bound(room_log.give_states, room=room.number, given=given, nodes=dict(settling.nodes), found=()),
             bound(partial_rooms.forget, room=room.number),
+            self._lacking(room, settling),
         ]
         if settling.changed:
             verdicts = [
@@ -182,10 +184,24 @@ class Settlement:
             also.append(bound(staging.write_verdicts, verdicts=verdicts))
         return also
 
+    def _lacking(self, room: Room, settling: Settling) -> Also:
+        """What remains to be done: see homeserver.rooms.unfinished_states."""
+        whole = settling.whole
+        if not whole.awaits:
+            return bound(partial_rooms.forget_unfinished, room=room.number)
+        found = UnfinishedState(
+            room.number, settling.partial.join.position, whole.server, len(whole.awaits), self._clock.now_ms()
+        )
+        return bound(partial_rooms.keep_unfinished, found=found)
+
     @staticmethod
     def _tell(room: Room, settling: Settling) -> None:
         log.info(
-            "a room is complete", room=room.room_id, members=len(settling.whole.members), events=len(settling.seen)
+            "a room is complete",
+            room=room.room_id,
+            members=len(settling.whole.members),
+            events=len(settling.seen),
+            lacking=len(settling.whole.awaits),
         )
         for row, verdict in settling.changed:
             log.info(
@@ -209,15 +225,17 @@ class Completion:
         settlement: Settlement,
         tasks: Tasks,
         clock: Clock,
-        server_name: ServerName,
+        neighbours: Neighbours,
+        unfinished: Callable[[int, Mapping[EventId, str]], object],
     ) -> None:
         self._database = database
         self._heads = heads
         self._states = states
+        self._unfinished = unfinished
         self._settlement = settlement
         self._tasks = tasks
         self._clock = clock
-        self._server_name = server_name
+        self._neighbours = neighbours
         self._running: set[int] = set()
         self._pauses: dict[int, Deferred[None]] = {}
         self._at_once = DeferredSemaphore(MOST_AT_ONCE)
@@ -263,24 +281,20 @@ class Completion:
 
     async def _complete(self, room: Room, partial: Partial) -> bool:
         """One round of all servers; whether it is done."""
-        for server in await self._servers(room):
+        found = await self._database.read(partial_rooms.one, room.number)
+        # The server through which we joined is asked first.
+        first = [] if found is None else [found.server_name]
+        for server in await self._neighbours.of(room, first, MOST_SERVERS):
             try:
                 whole = await self._states.before_join(room, partial, server)
             except PeerFailed as failed:
                 log.info("the rest of a room's state did not come", room=room.room_id, reason=str(failed))
                 continue
-            return await self._settlement.settle(room, partial, whole)
+            is_done = await self._settlement.settle(room, partial, whole)
+            if is_done and whole.awaits:
+                self._unfinished(room.number, whole.awaits)
+            return is_done
         return False
-
-    async def _servers(self, room: Room) -> list[str]:
-        """Whom to ask: the server through which we joined, the one that made the room, those with many members."""
-        found = await self._database.read(partial_rooms.one, room.number)
-        present = [server for server, _ in await self._database.read(membership_table.servers_in, room.number)]
-        first = [] if found is None else [found.server_name]
-        ordered = dict.fromkeys((*first, server_name_of(room.create.sender), *present))
-        return [server for server in ordered if server != self._server_name and (server in present or server in first)][
-            :MOST_SERVERS
-        ]
 
 
 def _go_on(settler: Settler, shown: Sequence[EventRow], hidden: Sequence[EventRow]) -> None:

@@ -7,7 +7,7 @@ events without a place in the history, see `state_intake`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -29,13 +29,14 @@ from homeserver.rooms.plan import Plan, RoomPlan
 from homeserver.rooms.room import Partial, Room
 from homeserver.rooms.state import StateStore
 from homeserver.rooms.state_intake import Intakes, Known, Place
+from homeserver.runtime.clock import Clock
 from homeserver.runtime.turns import Turns
 from homeserver.runtime.writer import Also
 from homeserver.web.errors import Conflict, Forbidden
 from storage import partial_rooms, room_log
 from storage import rooms as room_table
 from storage.database import Database
-from storage.partial_rooms import PartialRoom
+from storage.partial_rooms import PartialRoom, UnfinishedState
 from storage.rows import EventRow, MemberChange, RoomSummary
 
 STATE: Final = "state"
@@ -57,6 +58,15 @@ class PartialJoin:
     servers: Sequence[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A room that was taken over. `awaits`: events that its state lacks since the keys that sign them are not to be had
+    now, with their senders' servers."""
+
+    room: Room
+    awaits: Mapping[EventId, str]
+
+
 class Imports:
     """Takes rooms over."""
 
@@ -68,7 +78,9 @@ class Imports:
         state: StateStore,
         intakes: Intakes,
         server_name: ServerName,
+        clock: Clock,
     ) -> None:
+        self._clock = clock
         self._database = database
         self._appender = appender
         self._heads = heads
@@ -84,12 +96,14 @@ class Imports:
         join_event: Event,
         answer: StateAnswer,
         omitting: PartialJoin | None = None,
-    ) -> Room:
+        *,
+        server: str,
+    ) -> Imported:
         """Make the room known here, as it is after `join_event`. Forbidden if that is not allowed in this state.
 
         What is not well formed, not of the room, or not rightly signed is left out. Raises NoBeginning where the answer
         has no event that makes this room, of this version. `omitting`: the state lacks members; see
-        homeserver.rooms.completion.
+        homeserver.rooms.completion. `server`: who answered.
         """
         async with self._turns.at(room_id):
 
@@ -111,8 +125,13 @@ class Imports:
             if omitting is not None:
                 entries += _members_behind(join_event, entries, intake.known)
             was_partial = former is not None and former.partial is not None
-            await self._begin(head, join_event, entries, omitting, was_partial)
-            return await self._heads.get(room_id)
+            awaits = {each: intake.undecided[each] for each in named if each in intake.undecided}
+            if omitting is not None:
+                # All the rest of the state is fetched anyhow.
+                awaits = {}
+            lacking = UnfinishedState(head.number, 0, server, len(awaits), self._clock.now_ms())
+            await self._begin(head, join_event, entries, omitting, was_partial, lacking)
+            return Imported(await self._heads.get(room_id), awaits)
 
     async def _place(self, room_id: str, rules: RoomRules) -> Place:
         """The number of the room; a new one if we have never heard of it.
@@ -130,7 +149,13 @@ class Imports:
         return Place(await self._heads.new_number(), is_new=True)
 
     async def _begin(
-        self, head: Room, join_event: Event, entries: Sequence[Known], join: PartialJoin | None, was_partial: bool
+        self,
+        head: Room,
+        join_event: Event,
+        entries: Sequence[Known],
+        join: PartialJoin | None,
+        was_partial: bool,
+        lacking: UnfinishedState,
     ) -> None:
         """Place the join upon the state, and have the room begin there."""
         root, nodes = state_trie.build({self._state.slot(*each.key): each.position for each in entries})
@@ -165,12 +190,18 @@ class Imports:
             row.changes.nodes = {**nodes, **(row.changes.nodes or {})}
             row.room_root = planned.state_root
             row.members = (*changes, *row.members)
+            also[:] = []
             if join is not None:
                 head.partial = Partial(row)
                 found = PartialRoom(head.number, row.position, join.server)
                 also[:] = [partial(partial_rooms.keep, found=found, servers=join.servers)]
             elif was_partial:
                 also[:] = [partial(partial_rooms.forget, room=head.number)]
+            if lacking.lacking:
+                found_lacking = replace(lacking, join_position=row.position)
+                also.append(partial(partial_rooms.keep_unfinished, found=found_lacking))
+            else:
+                also.append(partial(partial_rooms.forget_unfinished, room=head.number))
             return row
 
         self._state.hold(nodes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from homeserver.core.ids import ServerName, server_name_of
@@ -19,9 +20,10 @@ class Neighbours:
         self._database = database
         self._server_name = server_name
 
-    async def of(self, room: Room) -> list[str]:
-        """Whom to ask: whoever made the room, if it is still there, then those with the most members."""
+    async def of(self, room: Room, first: Sequence[str] = (), most: int = MOST_SERVERS) -> list[str]:
+        """Whom to ask: those `first`, whoever made the room, if it is still there, then those with the most members."""
         found = await self._database.read(memberships.servers_in, room.number)
         present = [server for server, _ in found if server != self._server_name]
         maker = server_name_of(room.create.sender)
-        return sorted(present, key=lambda server: server != maker)[:MOST_SERVERS]
+        ordered = dict.fromkeys((*first, *sorted(present, key=lambda server: server != maker)))
+        return [server for server in ordered if server != self._server_name][:most]

@@ -5,7 +5,7 @@ Specification: server-server API, PUT /send_join/{roomId}/{eventId} (v2), "Check
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from federation.outbound.errors import RemoteNonsense
@@ -13,7 +13,7 @@ from federation.outbound.keyring import KeyRing
 from federation.outbound.memberships import JoinAnswer, MembershipRequests
 from federation.outbound.state_answers import StateAnswer
 from homeserver.core.event import Event
-from homeserver.core.ids import InvalidId, parse_server_name
+from homeserver.core.ids import EventId, InvalidId, parse_server_name
 from homeserver.core.policy import with_policy_signature
 from homeserver.core.received import receive
 from homeserver.core.room_rules import RoomRules
@@ -37,6 +37,7 @@ class RemoteJoins:
         ring: KeyRing,
         leave_out: Callable[[str], object],
         complete: Callable[[int], object],
+        unfinished: Callable[[int, Mapping[EventId, str]], object],
     ) -> None:
         self._requests = requests
         self._imports = imports
@@ -45,6 +46,7 @@ class RemoteJoins:
         self._ring = ring
         self._leave_out = leave_out
         self._complete = complete
+        self._unfinished = unfinished
 
     async def join(self, server: str, rules: RoomRules, event: Event) -> None:
         """Join through this server with this event of ours. Raises RemoteError or BadEvent where that fails."""
@@ -62,11 +64,13 @@ class RemoteJoins:
                 return
             omitting = _omitting(server, answer)
             try:
-                room = await self._imports.import_room(room_id, rules, event, events, omitting)
+                imported = await self._imports.import_room(room_id, rules, event, events, omitting, server=server)
             except NoBeginning as nothing:
                 raise RemoteNonsense(server, f"answered a join {nothing}") from None
         if omitting is not None:
-            self._complete(room.number)
+            self._complete(imported.room.number)
+        elif imported.awaits:
+            self._unfinished(imported.room.number, imported.awaits)
 
     async def _signed_by_them(self, server: str, event: Event, answer: JoinAnswer) -> Event:
         """The join as it is in the room: signed by whoever let us in, where somebody had to, and by a policy server."""

@@ -34,6 +34,10 @@ class WholeState:
     nodes: Mapping[NodeId, bytes]
     members: Mapping[int, tuple[str, str]]
     """Position of the member event → user and membership."""
+    server: str = ""
+    """Who told it."""
+    awaits: Mapping[EventId, str] = field(default_factory=dict)
+    """What it lacks since the keys that sign it are not to be had now: event → its sender's server."""
 
 
 @dataclass(slots=True)

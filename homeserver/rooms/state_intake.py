@@ -22,9 +22,10 @@ from federation.outbound.state_answers import PutDown, StateAnswer
 from homeserver.core.auth.state import CREATE
 from homeserver.core.canonical_json import MAX_FEDERATION_NESTING, BadJson, decode_object
 from homeserver.core.event import BadEvent, Event
-from homeserver.core.ids import EventId, RoomId
+from homeserver.core.ids import EventId, RoomId, server_name_of
 from homeserver.core.received import Received, receive
 from homeserver.core.room_rules import RoomRules
+from homeserver.core.signatures import KeysAway
 from homeserver.rooms.append import Appender
 from homeserver.rooms.gaps import in_order
 from homeserver.rooms.incoming import Verifier
@@ -138,6 +139,8 @@ class Intake:
         """What was taken."""
         self.named: dict[str, list[EventId]] = {}
         """The state events in each array of the answer."""
+        self.undecided: dict[EventId, str] = {}
+        """What was left out since the keys that sign it are not to be had now, and what leans on that: by whom."""
         self.create: Event | None = None
         self.place: Place | None = None
         self._appender = appender
@@ -272,6 +275,9 @@ class Intake:
             return
         batch, self._batch = list(self._batch.values()), {}
         problems = await self._verifier.verify_received(batch)
+        for each, problem in zip(batch, problems, strict=True):
+            if isinstance(problem, KeysAway):
+                self.undecided[each.event.event_id] = server_name_of(each.event.sender)
         signed = [each.event for each, problem in zip(batch, problems, strict=True) if problem is None]
         # The next events are read while these are written, but no more than that.
         await self._commit()
@@ -279,6 +285,10 @@ class Intake:
         rows, self._committed = await self._appender.queue_script(partial(self._script, place, signed, also), also)
         self._is_made = True
         self._left_out += len(batch) - len(rows)
+        placed = {row.event.event_id for row in rows}
+        for event in signed:
+            if event.event_id not in placed and not self.undecided.keys().isdisjoint(event.auth_events):
+                self.undecided[event.event_id] = server_name_of(event.sender)
         for row in rows:
             self.known[row.event.event_id] = _known(row)
 

@@ -8,6 +8,7 @@ Specification: server-server API, "Retrieving events".
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -18,7 +19,7 @@ from federation.outbound.state_answers import StateAnswer, fetch
 from homeserver.core import state_trie
 from homeserver.core.auth.state import CREATE
 from homeserver.core.event import Event
-from homeserver.core.ids import EventId
+from homeserver.core.ids import EventId, server_name_of
 from homeserver.rooms.gaps import PeerFailed, Peers
 from homeserver.rooms.incoming import RoomOfEvents
 from homeserver.rooms.room import Partial, Room
@@ -66,20 +67,31 @@ class WholeStates:
         named = {*wanted, *told.auth_chain}
         present = {EventId(each) for each in await self._database.read(event_table.present, list(named))}
         absent = named - present
-        came = await self._fetch(room, join.event_id, server, absent, present) if absent else ()
+        awaits: dict[EventId, str] = {}
+        came = await self._fetch(room, join.event_id, server, absent, present, awaits) if absent else ()
         withheld = absent.intersection(wanted).difference(came)
         if withheld:
             raise PeerFailed(f"{server} names {len(withheld)} events of the state that it does not give")
-        return self._whole(room, join, server, await self._known(wanted), await self._known(join.auth_events))
+        whole = self._whole(room, join, server, await self._known(wanted), await self._known(join.auth_events))
+        lacking = awaits.keys() & set(wanted)
+        return replace(whole, server=server, awaits={event_id: awaits[event_id] for event_id in lacking})
 
     async def _fetch(
-        self, room: Room, join: EventId, server: str, absent: set[EventId], present: set[EventId]
+        self,
+        room: Room,
+        join: EventId,
+        server: str,
+        absent: set[EventId],
+        present: set[EventId],
+        awaits: dict[EventId, str],
     ) -> set[EventId]:
-        """Fetch and keep events; the ids of those that came, also of those that are of no use."""
+        """Fetch and keep events; the ids of those that came, also of those that are of no use now, or never."""
         with StateAnswer((PDUS, AUTH_CHAIN)) as answer:
             is_little = SHARE_OF_SINGLE_EVENTS * len(absent) <= len(absent) + len(present)
             if is_little and len(absent) <= MOST_SINGLE_EVENTS:
-                events = await self._peers.events(server, RoomOfEvents(room.room_id, room.rules), sorted(absent))
+                asked = RoomOfEvents(room.room_id, room.rules)
+                events = await self._peers.events(server, asked, sorted(absent))
+                awaits.update((each, server_name_of(event.sender)) for each, event in asked.undecided.items())
                 answer.feed(b'{"pdus":[%s]}' % b",".join(event.json for event in events))
                 answer.finish()
             else:
@@ -90,7 +102,8 @@ class WholeStates:
                     raise PeerFailed(str(error)) from error
             intake = await self._intakes.go_on(room, answer, present)
             log.info("the rest of a room's state came", room=room.room_id, server=server, events=len(intake.known))
-            return {event_id for named in intake.named.values() for event_id in named}
+            awaits.update(intake.undecided)
+            return {*awaits, *(event_id for named in intake.named.values() for event_id in named)}
 
     async def _known(self, event_ids: Sequence[EventId]) -> list[Known]:
         """Those of the events that we have, without what nobody needs of very many."""
