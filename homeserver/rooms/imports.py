@@ -14,7 +14,6 @@ from typing import Final
 import structlog
 
 from federation.outbound.state_answers import StateAnswer
-from homeserver.core import state_trie
 from homeserver.core.auth import Rejected, check
 from homeserver.core.auth.state import CREATE
 from homeserver.core.event import Event
@@ -158,7 +157,7 @@ class Imports:
         lacking: UnfinishedState,
     ) -> None:
         """Place the join upon the state, and have the room begin there."""
-        root, nodes = state_trie.build({self._state.slot(*each.key): each.position for each in entries})
+        root, nodes = await self._state.built({each.key: each.position for each in entries})
         head.state_root = root
         members = [each for each in entries if each.key[0] == "m.room.member"]
         others = [each.event_id for each in entries if each.key[0] != "m.room.member"]

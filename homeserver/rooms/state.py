@@ -22,6 +22,8 @@ StateKey = tuple[str, str]
 CACHE_BYTES = 128 * 1024 * 1024
 NODE_OVERHEAD_BYTES = 200
 MOST_SLOTS = 50_000
+LARGE_STATE = 500
+"""Events from which on a state is made in a thread: some milliseconds."""
 
 
 class LostNode(Exception):
@@ -92,6 +94,15 @@ class StateStore:
     async def ask(self, room: int, missing: Callable[[Load], set[NodeId]], answer: Callable[[Load], T]) -> T:
         """Any question about states: `missing` names the next nodes that `answer` will want."""
         return await self._ask(room, missing, answer)
+
+    async def built(self, positions: Mapping[StateKey, int]) -> tuple[NodeId, dict[NodeId, bytes]]:
+        """The root of a state with these events, and all of its nodes; a large one is made in a thread."""
+        if len(positions) < LARGE_STATE:
+            return self._built(positions)
+        return await self._database.in_thread(self._built, positions)
+
+    def _built(self, positions: Mapping[StateKey, int]) -> tuple[NodeId, dict[NodeId, bytes]]:
+        return state_trie.build({self.slot_in_thread(*key): position for key, position in positions.items()})
 
     # What follows works on what is in memory, for those who must not wait.
 

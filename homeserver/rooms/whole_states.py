@@ -16,7 +16,6 @@ import structlog
 from federation.outbound.client import FederationClient, path
 from federation.outbound.errors import RemoteError
 from federation.outbound.state_answers import StateAnswer, fetch
-from homeserver.core import state_trie
 from homeserver.core.auth.state import CREATE
 from homeserver.core.event import Event
 from homeserver.core.ids import EventId, server_name_of
@@ -72,7 +71,7 @@ class WholeStates:
         withheld = absent.intersection(wanted).difference(came)
         if withheld:
             raise PeerFailed(f"{server} names {len(withheld)} events of the state that it does not give")
-        whole = self._whole(room, join, server, await self._known(wanted), await self._known(join.auth_events))
+        whole = await self._whole(room, join, server, await self._known(wanted), await self._known(join.auth_events))
         lacking = awaits.keys() & set(wanted)
         return replace(whole, server=server, awaits={event_id: awaits[event_id] for event_id in lacking})
 
@@ -112,7 +111,7 @@ class WholeStates:
             found += await self._database.read(_known, event_ids[start : start + IDS_AT_ONCE])
         return found
 
-    def _whole(
+    async def _whole(
         self, room: Room, join: Event, server: str, known: Sequence[Known], leaning: Sequence[Known]
     ) -> WholeState:
         """The state that these events make, if it can be true: no state is without what the join leans on."""
@@ -122,7 +121,7 @@ class WholeStates:
             raise PeerFailed(f"{server} told a state without the room's m.room.create event")
         if not {each.key for each in leaning}.issubset(by_key):
             raise PeerFailed(f"{server} told a state that has nothing of what {join.event_id} leans on")
-        root, nodes = state_trie.build({self._state.slot(*key): each.position for key, each in by_key.items()})
+        root, nodes = await self._state.built({key: each.position for key, each in by_key.items()})
         members = {
             each.position: (each.key[1], each.membership or "leave")
             for each in by_key.values()
