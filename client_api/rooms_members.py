@@ -13,6 +13,7 @@ from homeserver.rooms.members import Members
 from homeserver.rooms.reading import token_of
 from homeserver.web.endpoint import USER, USER_OR_GUEST, Requester, endpoint, endpoints
 from homeserver.web.errors import InvalidParam
+from homeserver.web.response import StreamedResponse
 
 Membership = Literal["join", "invite", "knock", "leave", "ban"]
 
@@ -47,14 +48,14 @@ class JoinedRooms(msgspec.Struct, frozen=True):
 
 
 @endpoint("GET", "/_matrix/client/v3/rooms/{room_id}/members", access=USER_OR_GUEST)
-async def members(service: Members, who: Requester, room_id: RoomId, query: MembersQuery) -> bytes:
+async def members(service: Members, who: Requester, room_id: RoomId, query: MembersQuery) -> bytes | StreamedResponse:
     """Member events. Specification: client-server API, GET /rooms/{roomId}/members."""
     at = token_of(query.at or None)
     return await service.listed(who.user_id, room_id, at, query.membership, query.not_membership)
 
 
 @endpoint("GET", "/_matrix/client/v3/rooms/{room_id}/joined_members", access=USER_OR_GUEST)
-async def joined_members(service: Members, who: Requester, room_id: RoomId) -> bytes:
+async def joined_members(service: Members, who: Requester, room_id: RoomId) -> bytes | StreamedResponse:
     """Profiles of those in a room. Specification: client-server API, GET /rooms/{roomId}/joined_members."""
     return await service.joined(who.user_id, room_id)
 

@@ -9,6 +9,7 @@ import msgspec
 from homeserver.core.ids import RoomId
 from homeserver.rooms.state_reads import StateReads
 from homeserver.web.endpoint import USER_OR_GUEST, Requester, endpoint, endpoints
+from homeserver.web.response import StreamedResponse
 
 
 class StateQuery(msgspec.Struct, frozen=True):
@@ -18,7 +19,7 @@ class StateQuery(msgspec.Struct, frozen=True):
 
 
 @endpoint("GET", "/_matrix/client/v3/rooms/{room_id}/state", access=USER_OR_GUEST)
-async def state(reads: StateReads, who: Requester, room_id: RoomId) -> bytes:
+async def state(reads: StateReads, who: Requester, room_id: RoomId) -> bytes | StreamedResponse:
     """All state. Specification: client-server API, GET /rooms/{roomId}/state."""
     return await reads.everything(who.user_id, room_id)
 

@@ -60,6 +60,24 @@ class EventCache:
                 found[row.position] = row
         return found
 
+    async def passing_by(self, positions: Iterable[int]) -> dict[int, EventRow]:
+        """The same for very many that are looked at once: they do not drive others out of the memory."""
+        found: dict[int, EventRow] = {}
+        absent: list[int] = []
+        for position in positions:
+            row = self._rows.peek(position) or self._live.get(position)
+            if row is None:
+                absent.append(position)
+            else:
+                found[position] = row
+        if absent:
+            for row in await self._database.read(event_table.by_positions, absent):
+                redaction = self._redacted.get(row.position)
+                if redaction is not None and row.redacted_by is None:
+                    _redact(row, *redaction)
+                found[row.position] = row
+        return found
+
     async def by_ids(self, event_ids: Iterable[str]) -> dict[str, EventRow]:
         """Those of the events that we have, by event id."""
         found: dict[str, EventRow] = {}

@@ -17,6 +17,7 @@ from homeserver.rooms.reading import Reading, Readings
 from homeserver.rooms.visible import Visible
 from homeserver.rooms.wholeness import Wholeness
 from homeserver.web.errors import Forbidden
+from homeserver.web.response import StreamedResponse
 from storage import rooms as room_table
 from storage.database import Database
 
@@ -51,22 +52,22 @@ class Members:
         at: SyncToken | PageToken | None,
         membership: str | None,
         not_membership: str | None,
-    ) -> bytes:
+    ) -> bytes | StreamedResponse:
         """Member events of a room, at a place of its history if one is named."""
         reading = await self._readings.of(user_id, room_id)
         await self._wholeness.of(reading.room)
         root = await (self._readings.root(reading) if at is None else self._root_at(user_id, reading, at))
         members = await self._member_lists.of(reading.room.number, root)
-        return b'{"chunk":[' + members.chosen(membership, not_membership) + b"]}"
+        return members.answer(b'{"chunk":[', members.chosen(membership, not_membership), b"]}")
 
-    async def joined(self, user_id: str, room_id: str) -> bytes:
+    async def joined(self, user_id: str, room_id: str) -> bytes | StreamedResponse:
         """Profiles of all who are in a room, for one who is in it too."""
         room = await self._heads.if_known(room_id)
         if room is None or user_id not in room.local_joined:
             raise Forbidden("You are not in this room.")
         await self._wholeness.of(room)
         members = await self._member_lists.of(room.number, room.committed_root)
-        return b'{"joined":{' + members.joined + b"}}"
+        return members.answer(b'{"joined":{', members.joined, b"}}")
 
     async def rooms_of(self, user_id: str) -> list[str]:
         """Ids of the rooms that a user is in."""

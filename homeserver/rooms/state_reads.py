@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from homeserver.rooms.client_events import ClientEvents, json_array
+from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.event_cache import EventCache
 from homeserver.rooms.member_lists import MemberLists
 from homeserver.rooms.reading import Readings
@@ -15,6 +15,7 @@ from homeserver.rooms.state import StateStore
 from homeserver.rooms.wholeness import Wholeness
 from homeserver.runtime.clock import Clock
 from homeserver.web.errors import NotFound
+from homeserver.web.response import StreamedResponse
 
 
 class StateReads:
@@ -38,7 +39,7 @@ class StateReads:
         self._wholeness = wholeness
         self._clock = clock
 
-    async def everything(self, user_id: str, room_id: str) -> bytes:
+    async def everything(self, user_id: str, room_id: str) -> bytes | StreamedResponse:
         """All state events, encoded as an array."""
         reading = await self._readings.of(user_id, room_id)
         await self._wholeness.of(reading.room)
@@ -48,7 +49,8 @@ class StateReads:
         rows = [found[position] for position in positions if position in found]
         encoded = await self._client_events.rendered_state(rows, self._clock.now_ms())
         members = await self._member_lists.of(room, root)
-        return json_array([*encoded, *([members.all] if members.all else ())])
+        between = b"," if encoded and members.count else b""
+        return members.answer(b"[" + b",".join(encoded) + between, members.chosen(None, None), b"]")
 
     async def one(self, user_id: str, room_id: str, event_type: str, state_key: str, *, whole_event: bool) -> bytes:
         """One piece of state: its content, or the whole event."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Final
+from typing import Final, cast
 
 from homeserver.runtime.clock import Clock
 
@@ -86,3 +86,21 @@ def compress(body: bytes) -> bytes:
     """The body as gzip; quick rather than small."""
     compressor = zlib.compressobj(level=3, wbits=31)
     return compressor.compress(body) + compressor.flush()
+
+
+async def compressed_stream(
+    chunks: AsyncIterator[bytes], in_thread: Callable[[Callable[[bytes], bytes], bytes], Awaitable[bytes]]
+) -> AsyncIterator[bytes]:
+    """The same for a body that comes in pieces; large ones are compressed elsewhere."""
+    compressor = zlib.compressobj(level=3, wbits=31)
+    try:
+        async for chunk in chunks:
+            if len(chunk) < COMPRESS_IN_THREAD_FROM_BYTES:
+                yield compressor.compress(chunk)
+            else:
+                yield await in_thread(compressor.compress, chunk)
+        yield compressor.flush()
+    finally:
+        end = getattr(chunks, "aclose", None)
+        if end is not None:
+            await cast("Awaitable[None]", end())

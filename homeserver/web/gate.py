@@ -14,7 +14,13 @@ from twisted.internet.defer import CancelledError
 from homeserver.runtime import logs
 from homeserver.runtime.clock import Clock
 from homeserver.web.access import Access, AccessControl, Requester
-from homeserver.web.answer import COMPRESS_FROM_BYTES, COMPRESS_IN_THREAD_FROM_BYTES, compress, takes_gzip
+from homeserver.web.answer import (
+    COMPRESS_FROM_BYTES,
+    COMPRESS_IN_THREAD_FROM_BYTES,
+    compress,
+    compressed_stream,
+    takes_gzip,
+)
 from homeserver.web.endpoint import Declaration
 from homeserver.web.errors import BadRequest, InternalError, MatrixError, Unavailable
 from homeserver.web.limits import Limiter, address_key
@@ -154,7 +160,10 @@ class Gate:
         try:
             who = await self.admit(match, request)
             value = await match.endpoint.bound.call(match.arguments, who, request, extra)
-            if isinstance(value, (Response, StreamedResponse)):
+            if isinstance(value, StreamedResponse):
+                compresses = value.compresses and takes_gzip(request.headers.get("accept-encoding"))
+                return self._compressing(value) if compresses else value
+            if isinstance(value, Response):
                 return value
             body = value if type(value) is bytes else b"{}" if value is None else _encode(value)
             if len(body) >= COMPRESS_FROM_BYTES and takes_gzip(request.headers.get("accept-encoding")):
@@ -174,6 +183,10 @@ class Gate:
                 self._limiter.spend(limit, who.user_id)
         else:
             self._limiter.spend(limit, who or address_key(request.ip))
+
+    def _compressing(self, answer: StreamedResponse) -> StreamedResponse:
+        chunks = compressed_stream(answer.chunks, self._in_thread)
+        return StreamedResponse(chunks, answer.status, {**answer.headers, **_GZIP_HEADERS})
 
     async def _compressed(self, body: bytes) -> bytes:
         if len(body) < COMPRESS_IN_THREAD_FROM_BYTES:

@@ -29,6 +29,8 @@ class StreamedResponse:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     length: int | None = None
+    compresses: bool = False
+    """Whether it is worth compressing, for clients that take it: JSON is, media is not."""
 
 
 def redirect(location: str, status: int = 302) -> Response:

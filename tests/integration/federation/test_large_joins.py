@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 import threading
@@ -47,6 +48,11 @@ def test_a_room_of_twenty_thousand_is_joined_and_joined_through_within_little_me
     # As much as a kilobyte a member and more is known afterwards; with all events at hand it would be above 80.
     assert watch.grown_megabytes < 60
     assert watch.answered > 50
+    with Watch(here) as reading:
+        assert len(alice.members(room.room_id)) == MEMBERS + 2
+    # The list of them, of which answers are made. With an answer at once, and all events at hand, it was 80 and more.
+    assert reading.grown_megabytes < 30
+
     with Watch(here) as giving, Watch(there) as taking:
         joins_whole(bob, room, here.server_name, MEMBERS + 3)
     assert giving.grown_megabytes < 20
@@ -69,11 +75,17 @@ def test_the_members_are_taken_in_whatever_order_they_come(
     room.stranger.answers[SEND_JOIN] = lambda asked: json.dumps(parts, indent=1).encode()
     alice = server.cast("alice")
     joins_whole(alice, room, room.stranger.name, 1_502)
-    assert alice.members(room.room_id).keys() == {
-        *(event.state_key for event in room.members),
-        *room.owners,
-        alice.user_id,
-    }
+    everybody = {*(event.state_key for event in room.members), *room.owners, alice.user_id}
+    assert alice.members(room.room_id).keys() == everybody
+    # So many come in pieces, for those who take them compressed too.
+    assert alice.members(room.room_id, membership="leave") == {}
+    assert alice.members(room.room_id, not_membership="leave").keys() == everybody
+    assert alice.asks("GET", "rooms", room.room_id, "joined_members")["joined"].keys() == everybody
+    assert len(alice.whole_state(room.room_id)) == len(room.state) + 1
+    target = f"/_matrix/client/v3/rooms/{room.room_id}/members"
+    packed = alice.call("GET", target, headers={"Accept-Encoding": "gzip"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert len(json.loads(gzip.decompress(packed.body))["chunk"]) == len(everybody)
 
 
 def test_what_is_wrong_with_a_few_events_does_not_keep_us_out(

@@ -24,7 +24,7 @@ def test_a_list_of_members_holds_what_is_committed_and_lacks_nobody_afterwards(f
 
         async def members() -> set[str]:
             found = await lists.of(room.number, room.committed_root)
-            return set(msgspec.json.decode(b"{" + found.joined + b"}"))
+            return set(msgspec.json.decode(b"{" + b"".join(found.joined) + b"}"))
 
         for newcomer, before in ((JULIET, {ROMEO}), (TYBALT, {ROMEO, JULIET})):
             join = Draft(room_id, "m.room.member", newcomer, {"membership": "join"}, newcomer)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
 from homeserver.runtime.clock import FakeClock
 from homeserver.runtime.metrics import Metrics
-from homeserver.web.answer import Heads, compress, takes_gzip
+from homeserver.web.answer import COMPRESS_IN_THREAD_FROM_BYTES, Heads, compress, compressed_stream, takes_gzip
 from homeserver.web.errors import LimitExceeded, MatrixError, UnknownToken
 from homeserver.web.groups import groups_of
 from homeserver.web.measures import HttpMeasures
@@ -126,3 +128,33 @@ def test_measures_come_out_in_prometheus_text() -> None:
     assert 'myelin_http_request_seconds_count{endpoint="/sync",method="GET"} 3.0' in text
     assert 'myelin_http_requests_in_flight{endpoint="/sync",method="GET"} 1.0' in text
     assert "/never" not in text
+
+
+def test_what_comes_in_pieces_is_one_compressed_body_and_its_maker_hears_of_the_end() -> None:
+    pieces = [b"small", b"large" * COMPRESS_IN_THREAD_FROM_BYTES, b"", b"small again"]
+    elsewhere: list[bytes] = []
+    ended: list[bool] = []
+
+    async def made() -> AsyncIterator[bytes]:
+        try:
+            for piece in pieces:
+                yield piece
+        finally:
+            ended.append(True)
+
+    async def in_thread(work: Callable[[bytes], bytes], body: bytes) -> bytes:
+        elsewhere.append(body)
+        return work(body)
+
+    async def read() -> bytes:
+        return b"".join([piece async for piece in compressed_stream(made(), in_thread)])
+
+    async def read_some() -> None:
+        stream = compressed_stream(made(), in_thread)
+        await anext(stream)
+        await stream.aclose()  # type: ignore[attr-defined]  # it is a generator
+
+    assert gzip.decompress(asyncio.run(read())) == b"".join(pieces)
+    assert elsewhere == [pieces[1]]
+    asyncio.run(read_some())
+    assert ended == [True, True]
