@@ -159,3 +159,54 @@ def test_nothing_but_a_refusal_comes_of_nonsense(name: str, value: JsonValue) ->
                 verify_keys(owner, None, [read(given_value, each, owner)])
             except (BadKeys, BadSignature) as refusal:
                 assert str(refusal)
+
+
+def canonical_batch() -> dict[str, msgspec.Raw]:
+    values = [sign_json({"key": f"{number:043}"}, USER, KEY) for number in range(8)]
+    return {
+        f"signed_curve25519:{number}": msgspec.Raw(canonical_json.encode(value)) for number, value in enumerate(values)
+    }
+
+
+def test_keys_that_come_as_they_are_kept_are_read_as_those_that_do_not() -> None:
+    as_kept = canonical_batch()
+    with_spaces = {name: msgspec.Raw(json.dumps(json.loads(bytes(raw))).encode()) for name, raw in as_kept.items()}
+    keys = read_one_time_keys(as_kept, device())
+    assert keys == read_one_time_keys(with_spaces, device())
+    assert [key.json for key in keys] == list(map(bytes, as_kept.values()))
+    verify_keys(device(), None, keys)
+
+
+@given(st.integers(0, 7), st.floats(0, 0.999), st.sampled_from(b'AZ/+-_ "\\{},:\n\x00\x7f\xc3'))
+def test_one_other_character_makes_a_key_none_of_those_that_are_alike(which: int, where: float, byte: int) -> None:
+    batch = canonical_batch()
+    name = f"signed_curve25519:{which}"
+    spoilt = bytearray(bytes(batch[name]))
+    spoilt[int(where * len(spoilt))] = byte
+    batch[name] = msgspec.Raw(bytes(spoilt))
+
+    def outcome(keys: dict[str, msgspec.Raw]) -> list[UploadedKey] | str:
+        try:
+            found = read_one_time_keys(keys, device())
+            verify_keys(device(), None, found)
+        except (BadKeys, BadSignature) as error:
+            return str(error)
+        return found
+
+    # A key of another length beside them has each looked at for itself.
+    other = {"signed_curve25519:x": msgspec.Raw(canonical_json.encode(sign_json({"key": "x"}, USER, KEY)))}
+    alike, each = outcome(batch), outcome(batch | other)
+    assert alike == (each if isinstance(each, str) else each[:-1])
+
+
+@pytest.mark.parametrize("name", ["signed_curve25519", "signed_curve25519:", "signed_:", f"signed_x:{'y' * 250}", ":A"])
+def test_a_name_that_is_none_is_refused_also_among_keys_that_are_alike(name: str) -> None:
+    key = canonical_batch()["signed_curve25519:0"]
+    with pytest.raises(BadKeys):
+        read_one_time_keys(canonical_batch() | {name: key}, device())
+
+
+def test_a_key_of_another_algorithm_among_keys_that_are_alike_needs_no_signature() -> None:
+    key = canonical_batch()["signed_curve25519:0"]
+    keys = read_one_time_keys(canonical_batch() | {"curve25519:A": key}, device())
+    assert [each.signed is None for each in keys] == [False] * 8 + [True]
