@@ -61,6 +61,7 @@ class Event:
         "redacts",
         "json",
         "is_state",
+        "key",
         "membership",
     )
 
@@ -94,6 +95,8 @@ class Event:
         self.redacts = redacts
         self.json = json
         self.is_state = state_key is not None
+        self.key = (type, state_key or "")
+        """The place of a state event in the state: type and state key."""
         self.membership: str | None = None
         if type == "m.room.member":
             membership = content.get("membership")
@@ -129,7 +132,7 @@ class Event:
         if rules.references_have_hashes:
             prev_events = [EventId(reference[0]) for reference in prev_events]
             auth_events = [EventId(reference[0]) for reference in auth_events]
-        elif any(not isinstance(reference, str) for reference in (*prev_events[:1], *auth_events[:1])):
+        elif list in map(type, (*prev_events[:1], *auth_events[:1])):
             # An invite may have been stored as of another version than its room turned out to have.
             prev_events, auth_events = [], []
         room_id = pdu.get("room_id")
@@ -148,11 +151,6 @@ class Event:
             redacts_of(event_type, pdu, rules),
             json,
         )
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """The place of a state event in the state: type and state key."""
-        return self.type, self.state_key or ""
 
     def to_pdu(self) -> JsonObject:
         """A fresh copy of the event as other servers get it."""

@@ -185,8 +185,9 @@ class Appender:
                 self._state.hold(planned.nodes)
                 if planned.is_new:
                     self._heads.put(planned.room)
-        if any(row.is_history for row in rows):
-            committed.addCallback(self._settled, [row for row in rows if row.is_history], plan.forgets_members)
+        history = [row for row in rows if row.is_history]
+        if history:
+            committed.addCallback(self._settled, history, plan.forgets_members)
         return committed
 
     def forget_resolutions(self) -> None:

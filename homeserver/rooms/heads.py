@@ -89,6 +89,8 @@ class Heads:
     async def root_at(self, room: Room, position: int) -> NodeId:
         """Root of a room's current state as it was after this position of the log."""
         recent = room.recent_roots
+        if position >= recent[-1][0]:
+            return recent[-1][1]
         if position >= recent[0][0]:
             return next(root for changed, root in reversed(recent) if changed <= position)
         root = await self._database.read(room_table.root_at, room.number, position)

@@ -50,9 +50,15 @@ def judge_by_auth_events(
     event: Event, auth_events: Sequence[Event], rejected: Collection[EventId], create: Event | None
 ) -> Verdict:
     """Check 4. `auth_events` are those that the event names; `rejected` the ids of those of them that were rejected."""
+    return _judged_by_auth_events(event, auth_events, rejected, auth_state(auth_events, create))
+
+
+def _judged_by_auth_events(
+    event: Event, auth_events: Sequence[Event], rejected: Collection[EventId], state: StateMap
+) -> Verdict:
     try:
         check_auth_events(event, auth_events, rejected)
-        check(event, auth_state(auth_events, create))
+        check(event, state)
     except Rejected as refusal:
         return Verdict(Status.REJECTED, AUTH_EVENTS, refusal.reason)
     return ACCEPTED
@@ -67,10 +73,10 @@ def judge(
     current: StateMap | None,
 ) -> Verdict:
     """Checks 4 to 6. `before` and `current` hold what the event leans on; `current` is None for what is history."""
-    verdict = judge_by_auth_events(event, auth_events, rejected, create)
+    by_auth_events = auth_state(auth_events, create)
+    verdict = _judged_by_auth_events(event, auth_events, rejected, by_auth_events)
     if not verdict.is_accepted:
         return verdict
-    by_auth_events = auth_state(auth_events, create)
     # The same events give the same answer again; mostly all three states are one.
     if before != by_auth_events:
         verdict = _judged(event, before, Verdict(Status.REJECTED, STATE_BEFORE))

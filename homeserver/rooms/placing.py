@@ -136,7 +136,9 @@ class Placer(LookUps):
             return self.merged(prev, claimed)
         if not prev:
             return EMPTY_ROOT
-        if {row.position for row in prev} == {row.position for row in self.room.extremities}:
+        if (*prev,) == self.room.extremities or {row.position for row in prev} == {
+            row.position for row in self.room.extremities
+        }:
             return self.room.state_root
         return self.merged(prev)
 
@@ -174,7 +176,10 @@ class Placer(LookUps):
             return Verdict(Status.REJECTED, judge_remote.STATE_BEFORE, "the room has another m.room.create event")
         keys = [*needed_auth_keys_of(event), CREATE]
         before = self._events_at(root, keys)
-        current = None if now is None else self._events_at(now, keys)
+        if now is None:
+            current = None
+        else:
+            current = dict(before) if now == root else self._events_at(now, keys)
         if current is not None and now is not None and self.room.room.partial is not None:
             current.update((row.event.key, row.event) for row in self._members_lacking(now, auth))
         rejected = {row.event.event_id for row in auth if row.status is Status.REJECTED}
@@ -237,7 +242,7 @@ class Placer(LookUps):
     def _is_next(self, event: Event) -> bool:
         """Whether the event follows all that is there, so that the room goes on from it alone."""
         following = set(event.prev_events)
-        return all(row.event.event_id in following for row in self.room.extremities)
+        return following.issuperset([row.event.event_id for row in self.room.extremities])
 
     def _append(self, event: Event, auth: Sequence[EventRow]) -> EventRow:
         """The usual case: the event comes after everything, as one of our own would."""

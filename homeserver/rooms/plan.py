@@ -274,11 +274,13 @@ class RoomPlan:
 
     def finish(self) -> None:
         """Write down the head that the last event leaves behind. History leaves none."""
-        row = next((row for row in reversed(self.rows) if not row.is_history), None)
-        if row is None:
+        for row in reversed(self.rows):
+            if not row.is_history:
+                break
+        else:
             return
         assert row.changes is not None
-        positions = tuple(extremity.position for extremity in self.extremities)
+        positions = tuple([extremity.position for extremity in self.extremities])
         row.changes.head = RoomHead(positions, self.state_root, self.depth, row.position)
         if self.summary is not self.room.summary or self.is_new:
             row.changes.summary = self.summary

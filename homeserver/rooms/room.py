@@ -34,7 +34,7 @@ class AuthSet:
 
     def __init__(self, rows: tuple[EventRow, ...], state: dict[StateKey, Event]) -> None:
         self.rows = rows
-        self.event_ids: tuple[EventId, ...] = tuple(row.event.event_id for row in rows)
+        self.event_ids: tuple[EventId, ...] = tuple([row.event.event_id for row in rows])
         self.state = state
         self.allowed_types: set[str] = set()
         """Types of message events that the rules let this sender send."""
@@ -97,6 +97,7 @@ class Room:
         "policy",
         "policy_users",
         "position",
+        "power_now",
         "queued",
         "recent_roots",
         "room_id",
@@ -124,6 +125,8 @@ class Room:
         """The users of this server who are in the room."""
         self.known: dict[StateKey, EventRow | None] = {}
         """Current state events that were looked at; None where the state is known to have none."""
+        self.power_now: tuple[Event, Event | None, PowerLevels] | None = None
+        """What `power` gave last, and of which events."""
         self.policy: PolicyServer | None = None
         """What m.room.policy names. It counts only where somebody of that server is in the room."""
         self.policy_users: PolicyUsers | None = None
@@ -150,8 +153,12 @@ class Room:
     @property
     def power(self) -> PowerLevels:
         """Who may do what."""
-        row = self.known.get(POWER_LEVELS)
-        return PowerLevels.of(self.create, None if row is None else row.event, self.rules)
+        create, row = self.create, self.known.get(POWER_LEVELS)
+        levels = None if row is None else row.event
+        made = self.power_now
+        if made is None or made[0] is not create or made[1] is not levels:
+            made = self.power_now = (create, levels, PowerLevels.of(create, levels, self.rules))
+        return made[2]
 
     @property
     def joined_members(self) -> int:

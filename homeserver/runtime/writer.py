@@ -58,7 +58,12 @@ class _Call:
         self.waiting: Deferred[None] | None = Deferred()
 
     def needs_disk(self) -> bool:
-        return bool(self.rows or self.also) or any(entry.durable for entry in self.entries)
+        if self.rows or self.also:
+            return True
+        for entry in self.entries:  # noqa: SIM110 -- asked of every append, where a generator costs more than the question
+            if entry.durable:
+                return True
+        return False
 
     def rooms(self) -> set[int]:
         """Rooms that got events, or another state."""
@@ -208,7 +213,7 @@ class Writer:
 
     def _send(self, batch: Sequence[_Call]) -> bool:
         """Send a batch to the database; False if it needs none."""
-        if batch[-1].last <= self._reserved and not any(call.needs_disk() for call in batch):
+        if batch[-1].last <= self._reserved and True not in [call.needs_disk() for call in batch]:
             return False
         try:
             sent = self._commit(batch)

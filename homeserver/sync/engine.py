@@ -202,7 +202,7 @@ class SyncEngine:
     ) -> dict[int, None]:
         """Numbers of the rooms that have news, or all joined ones for `full_state`; in a stable order."""
         numbers = dict.fromkeys(changes.rooms)
-        numbers.update(dict.fromkeys(change.room for change in changes.memberships))
+        numbers.update(dict.fromkeys([change.room for change in changes.memberships]))
         if full_state:
             numbers.update(dict.fromkeys(user_rooms.joined))
         for room_id in by_room:
@@ -273,7 +273,7 @@ class _Answer:
         """The members of the answer that are not empty."""
         members: list[bytes] = []
         if self._rooms:
-            sections = (b'"%s":{%s}' % (section.encode(), b",".join(rooms)) for section, rooms in self._rooms.items())
+            sections = [b'"%s":{%s}' % (section.encode(), b",".join(rooms)) for section, rooms in self._rooms.items()]
             members.append(b'"rooms":{' + b",".join(sections) + b"}")
         if self.account_data != b"[]":
             members.append(b'"account_data":{"events":' + self.account_data + b"}")

@@ -94,7 +94,7 @@ class RoomPart:
         timeline, memberships = await self._timeline(reader, room, span, has_events=news.has_events)
         summary: bytes | None = None
         heroes: Sequence[str] = ()
-        members_changed = news.members_moved or any(row.event.type == "m.room.member" for row in timeline.rows)
+        members_changed = news.members_moved or "m.room.member" in [row.event.type for row in timeline.rows]
         if span.starts_state or members_changed or timeline.limited:
             summary, heroes = await self._extras.summaries.of(room, reader.user_id)
         state = await self._state(reader, room, span, timeline, heroes)
@@ -105,7 +105,7 @@ class RoomPart:
             ephemeral = self._extras.ephemeral.encode(reader, room.number, news.receipts, typing=news.typing)
         else:
             ephemeral = b"[]"
-        own_receipt = any(receipt.user_id == reader.user_id for receipt in news.receipts)
+        own_receipt = reader.user_id in [receipt.user_id for receipt in news.receipts]
         counts_changed = span.starts_state or news.has_events or own_receipt
         if not (timeline.rows or counts_changed) and state == ephemeral == account_data == b"[]":
             return None

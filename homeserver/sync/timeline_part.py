@@ -41,14 +41,14 @@ class TimelinePart:
         if not rows:
             return b'{"events":[],"limited":%s,"prev_batch":"s%d"}' % (b"true" if timeline.limited else b"false", start)
         shareable = memberships is None and not relations and reader.takes_common_form
-        if not shareable or any(row.device == reader.device for row in rows):
+        if not shareable or reader.device in [row.device for row in rows]:
             await self._client_events.prepare(rows)
             concealed: Container[int] = ()
             if memberships is not None:
                 concealed = await self._visible.concealed(reader.user_id, rows[0].room, rows, memberships)
             return _encode(reader, timeline, memberships, relations or {}, concealed)
         # All positions: filters and ignored users leave out different events of the same stretch.
-        key = (timeline.limited, timeline.after_gap, *(row.position for row in rows))
+        key = (timeline.limited, timeline.after_gap, *[row.position for row in rows])
         known = self._shared.get(key)
         if known is None:
             await self._client_events.prepare(rows)
