@@ -117,7 +117,10 @@ class Stranger:
 
     def asks(self, server: str, method: str, target: str, body: Json = None) -> tuple[int, Json]:
         """One signed request: status and JSON of the answer."""
-        encoded = None if body is None else canonical_json.encode_lenient(body)
+        return self.asks_raw(server, method, target, None if body is None else canonical_json.encode_lenient(body))
+
+    def asks_raw(self, server: str, method: str, target: str, encoded: bytes | None) -> tuple[int, Json]:
+        """The same with any body at all."""
         header = x_matrix.authorization(self.signer, server, method, target, encoded)
         host, _, port = server.rpartition(":")
         connection = http.client.HTTPSConnection(host, int(port), context=self.trust, timeout=60)
