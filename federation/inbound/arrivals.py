@@ -22,6 +22,12 @@ class Versions(msgspec.Struct, frozen=True):
     ver: tuple[str, ...] = ("1",)
 
 
+class KnockVersions(msgspec.Struct, frozen=True):
+    """The same of a server that knocks, which must name them."""
+
+    ver: tuple[str, ...]
+
+
 class JoinQuery(msgspec.Struct, frozen=True):
     """Does the server manage without members at first?"""
 
@@ -54,7 +60,7 @@ async def send_join_v1(
 
 @endpoint("GET", "/_matrix/federation/v1/make_knock/{room_id}/{user_id}", access=SERVER)
 async def make_knock(
-    arrivals: Arrivals, who: ServerName, room_id: RoomId, user_id: UserId, query: Versions
+    arrivals: Arrivals, who: ServerName, room_id: RoomId, user_id: UserId, query: KnockVersions
 ) -> JsonObject:
     """Propose a knock. Specification: server-server API, GET /make_knock/{roomId}/{userId}."""
     return await arrivals.propose(who, "knock", room_id, user_id, query.ver)

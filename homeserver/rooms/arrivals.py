@@ -160,7 +160,7 @@ class Arrivals:
         """Add the event to the room, and have the room's other servers told."""
         bad = (await self._ring.verify_events([event]))[0]
         if bad is not None:
-            raise Forbidden(f"The event is not validly signed: {bad}.")
+            raise InvalidParam(f"The event is not validly signed: {bad}.")
         row = await self._accepter.accept_membership(event, origin)
         if row.position > 0:
             await self._writer.append([RelayRow(row.room, row.position)])

@@ -120,7 +120,11 @@ def test_what_is_no_proper_join_is_not_taken(server: Federated, stranger: Strang
     changed = {**good.to_pdu(), "content": {"membership": "join", "displayname": "changed"}}
     assert stranger.asks(name, "PUT", target, changed)[0] == 400
     unsigned = {**good.to_pdu(), "signatures": {}}
-    assert stranger.asks(name, "PUT", target, unsigned)[0] == 403
+    status, answer = stranger.asks(name, "PUT", target, unsigned)
+    assert (status, answer["errcode"]) == (400, "M_INVALID_PARAM")
+    knock = _path("make_knock", room, good.sender)
+    status, answer = stranger.asks(name, "GET", f"/_matrix/federation/v1/{knock}")
+    assert (status, answer["errcode"]) == (400, "M_MISSING_PARAM")
     leave = _join(stranger, server, room, "juliet", membership="leave")
     assert _sent(stranger, server, leave)[0] == 400
     assert stranger.asks(name, "PUT", V2 + _path("send_join", room, "$other"), good.to_pdu())[0] == 400
