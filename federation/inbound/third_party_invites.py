@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from homeserver.core.canonical_json import JsonObject
-from homeserver.core.ids import RoomId, ServerName, UserId
+from homeserver.core.ids import RoomId, ServerName
 from homeserver.core.rate import OTHER
 from homeserver.rooms.third_party_invites import BoundInvite, ThirdPartyInvites
 from homeserver.web.endpoint import NONE, SERVER, endpoint, endpoints
@@ -14,7 +14,7 @@ from homeserver.web.endpoint import NONE, SERVER, endpoint, endpoints
 class Bound(msgspec.Struct, frozen=True):
     """Whose an address is, and what waited for it."""
 
-    mxid: UserId
+    mxid: str
     medium: str
     address: str
     invites: list[BoundInvite]

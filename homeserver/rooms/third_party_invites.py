@@ -153,12 +153,16 @@ class ThirdPartyInvites:
         elif await self._appender.look(script) is not None:
             await self._inviting.invite(draft)
 
-    async def bound(self, user_id: UserId, invites: Sequence[BoundInvite]) -> None:
+    async def bound(self, mxid: str, invites: Sequence[BoundInvite]) -> None:
         """An address is now that of a user of ours, and has these invites. For PUT 3pid/onbind, which nobody signs.
 
         What the room's rules refuse is left out; the first server that could not be asked makes it fail, so that the
         identity server may try again.
         """
+        try:
+            user_id = parse_user_id(mxid)
+        except InvalidId as error:
+            raise InvalidParam(f"{error}.") from None
         if server_name_of(user_id) != self._server_name:
             raise InvalidParam(f"{user_id} is a user of another server.")
         account = await self._database.read(account_table.one, user_id)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+import pytest
+
 from homeserver.core.canonical_json import JsonObject
 from homeserver.core.signatures import SigningKey, sign_json
 from tests.cast import Actor, refused
@@ -130,3 +132,11 @@ def test_an_exchange_that_is_not_signed_is_not_listened_to(pair: Pair) -> None:
     path = f"/_matrix/federation/v1/exchange_third_party_invite/{quote(room)}"
     assert here.put_federation(path, event).status == 401
     assert juliet.user_id not in romeo.members(room)
+
+
+@pytest.mark.parametrize("mxid", ["", "juliet", "!AAAA", "@juliet", "@juliet:nowhere.example"])
+def test_an_address_of_nobody_here_is_refused(pair: Pair, mxid: str) -> None:
+    _, there = pair
+    body = {"medium": "email", "address": "juliet@verona.example", "mxid": mxid, "invites": []}
+    answer = there.put_federation("/_matrix/federation/v1/3pid/onbind", body)
+    assert (answer.status, answer.errcode) == (400, "M_INVALID_PARAM")
