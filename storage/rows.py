@@ -14,6 +14,7 @@ from typing import ClassVar, Final
 import msgspec
 
 from homeserver.core.event import Event
+from homeserver.core.relations import RELATES_TO
 
 
 class Status(IntEnum):
@@ -194,19 +195,14 @@ class EventRow(Entry):
     def kinds(self) -> frozenset[type]:
         """What it is to those who follow the log."""
         event = self.event
-        if (
-            event.redacts is None
-            and event.state_key is None
-            and "m.relates_to" not in event.content
-            and not self.members
-        ):
+        if event.redacts is None and event.state_key is None and RELATES_TO not in event.content and not self.members:
             return _MESSAGE if self.device is None else _MESSAGE_SENT_HERE
         holds = {
             SentHere: self.device is not None,
             TakesBack: event.redacts is not None,
             ChangesMembers: bool(self.members),
             ChangesState: event.state_key is not None,
-            Relates: "m.relates_to" in event.content,
+            Relates: RELATES_TO in event.content,
         }
         return _MESSAGE.union(kind for kind, does in holds.items() if does)
 

@@ -71,26 +71,36 @@ class HttpAgent:
         Of a 200, `opened` gets the answer without its body, and `take` the body in pieces as they come.
         Raises ExchangeFailed, BodyTooLong, NotTaken where `take` fails, and what `opened` raises.
         """
+        asked = self.ask_kept(peer, method, target, headers, body, limit_bytes=limit_bytes, take=take, opened=opened)
+        if asked is not None:
+            return await asked
         request = _encoded(method, target, peer.route.host_header, headers, body)
         kept = self._peers.get(peer)
         if kept is None:
             kept = _Kept(self)
             self._peers.put(peer, kept)
-        connection = kept.take(self._reactor.seconds())
-        if connection is None:
-            connection = await self._connect(peer, kept)
+        connection = await self._connect(peer, kept)
         return await connection.ask(request, Exchange(method, limit_bytes, take, opened))
 
     def ask_kept(
-        self, peer: Peer, method: str, target: str, headers: Mapping[str, str], body: bytes | None, *, limit_bytes: int
+        self,
+        peer: Peer,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        *,
+        limit_bytes: int,
+        take: Take | None = None,
+        opened: Opened | None = None,
     ) -> Deferred[HttpAnswer] | None:
         """The same on a connection that is open and has nothing to do; None where there is none."""
         kept = self._peers.get(peer)
-        connection = None if kept is None else kept.take(self._reactor.seconds())
-        if connection is None:
+        if kept is None:
             return None
         request = _encoded(method, target, peer.route.host_header, headers, body)
-        return connection.ask(request, Exchange(method, limit_bytes, None, None))
+        connection = kept.take(self._reactor.seconds())
+        return None if connection is None else connection.ask(request, Exchange(method, limit_bytes, take, opened))
 
     async def close(self) -> None:
         """Close the connections that are kept."""

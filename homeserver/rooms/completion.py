@@ -12,7 +12,7 @@ from functools import partial as bound
 from typing import Final
 
 import structlog
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import DeferredSemaphore
 
 from homeserver.core.ids import EventId, ServerName, server_name_of
 from homeserver.rooms.append import Appender
@@ -27,6 +27,7 @@ from homeserver.rooms.settling import Settled, Settler, Settling, WholeState
 from homeserver.rooms.state import StateStore
 from homeserver.rooms.whole_states import WholeStates
 from homeserver.runtime.clock import Clock
+from homeserver.runtime.pauses import Pauses
 from homeserver.runtime.tasks import Tasks
 from homeserver.runtime.turns import Turns
 from homeserver.runtime.writer import Also, Writer
@@ -234,10 +235,9 @@ class Completion:
         self._unfinished = unfinished
         self._settlement = settlement
         self._tasks = tasks
-        self._clock = clock
         self._neighbours = neighbours
         self._running: set[int] = set()
-        self._pauses: dict[int, Deferred[None]] = {}
+        self._pauses: Pauses[int] = Pauses(clock)
         self._at_once = DeferredSemaphore(MOST_AT_ONCE)
 
     async def start(self) -> None:
@@ -247,9 +247,7 @@ class Completion:
 
     def begin(self, room: int) -> None:
         """Complete a room, beside everything else; at once if it waits for the next time."""
-        pause = self._pauses.get(room)
-        if pause is not None and not pause.called:
-            pause.callback(None)
+        self._pauses.end(room)
         if room not in self._running:
             self._running.add(room)
             self._tasks.keep(f"complete room {room}", bound(self._work, room))
@@ -267,17 +265,8 @@ class Completion:
                     continue
             finally:
                 self._at_once.release()
-            await self._pause(number, pause_s)
+            await self._pauses.wait(number, pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-
-    async def _pause(self, number: int, seconds: float) -> None:
-        pause = self._pauses[number] = Deferred()
-        timer = self._clock.call_later(seconds, lambda: None if pause.called else pause.callback(None))
-        try:
-            await pause
-        finally:
-            timer.cancel()
-            del self._pauses[number]
 
     async def _complete(self, room: Room, partial: Partial) -> bool:
         """One round of all servers; whether it is done."""

@@ -13,7 +13,6 @@ from functools import partial as bound
 from typing import Final
 
 import structlog
-from twisted.internet.defer import Deferred
 
 from homeserver.core.ids import EventId
 from homeserver.rooms.completion import Settlement
@@ -25,6 +24,7 @@ from homeserver.rooms.room import Partial, Room
 from homeserver.rooms.settling import WholeState
 from homeserver.rooms.whole_states import WholeStates
 from homeserver.runtime.clock import Clock
+from homeserver.runtime.pauses import Pauses
 from homeserver.runtime.tasks import Tasks
 from storage import partial_rooms
 from storage.database import Database
@@ -62,7 +62,7 @@ class UnfinishedStates:
         self._clock = clock
         self._servers: dict[int, frozenset[str]] = {}
         """The rooms that are worked on, and whose keys are lacking there."""
-        self._pauses: dict[int, Deferred[None]] = {}
+        self._pauses: Pauses[int] = Pauses(clock)
 
     async def start(self) -> None:
         """Go on with what was to be done when the server was stopped."""
@@ -78,15 +78,14 @@ class UnfinishedStates:
 
     def is_back(self, server: str) -> None:
         """A server is heard from: what it signed may be told from now on."""
-        for room, servers in self._servers.items():
-            pause = self._pauses.get(room)
-            if server in servers and pause is not None and not pause.called:
-                pause.callback(None)
+        for room, servers in tuple(self._servers.items()):
+            if server in servers:
+                self._pauses.end(room)
 
     async def _work(self, number: int) -> None:
         pause_s = FIRST_PAUSE_S
         while True:
-            await self._pause(number, pause_s)
+            await self._pauses.wait(number, pause_s)
             found = await self._database.read(partial_rooms.unfinished, number)
             room = await self._heads.by_number(number)
             # One that was joined anew without its members is completed first, and leads here again.
@@ -98,15 +97,6 @@ class UnfinishedStates:
                 break
             pause_s = FIRST_PAUSE_S if await self._try(room, found) else min(2 * pause_s, LONGEST_PAUSE_S)
         self._servers.pop(number, None)
-
-    async def _pause(self, number: int, seconds: float) -> None:
-        pause = self._pauses[number] = Deferred()
-        timer = self._clock.call_later(seconds, lambda: None if pause.called else pause.callback(None))
-        try:
-            await pause
-        finally:
-            timer.cancel()
-            del self._pauses[number]
 
     async def _try(self, room: Room, found: UnfinishedState) -> bool:
         """Ask for what is lacking; whether some of it came and counts."""

@@ -11,7 +11,6 @@ from homeserver.rooms.state import StateStore
 from homeserver.runtime.log import Ring
 from homeserver.runtime.lru import Lru
 from homeserver.sync.reader import Reader
-from homeserver.sync.timeline_part import any_redaction
 from storage.rows import Entry, EventRow, TakesBack
 
 MOST_SHARED_BYTES = 64 * 1024 * 1024
@@ -136,5 +135,5 @@ class StatePart:
         return [found[position] for position in wanted if position in found]
 
     def _published(self, entries: Sequence[Entry]) -> None:
-        if any_redaction(entries):
-            self._shared.clear()
+        # An event may have changed its form.
+        self._shared.clear()

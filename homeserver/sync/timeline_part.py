@@ -11,7 +11,7 @@ from homeserver.runtime.log import Ring
 from homeserver.runtime.lru import Lru
 from homeserver.sync.reader import Reader
 from homeserver.sync.timelines import Timeline
-from storage.rows import Entry, EventRow, TakesBack
+from storage.rows import Entry, TakesBack
 
 MOST_SHARED_BYTES = 8 * 1024 * 1024
 
@@ -57,16 +57,8 @@ class TimelinePart:
         return known
 
     def _published(self, entries: Sequence[Entry]) -> None:
-        if any_redaction(entries):
-            self._shared.clear()
-
-
-def any_redaction(entries: Sequence[Entry]) -> bool:
-    """Whether an event may have changed its form."""
-    for entry in entries:  # noqa: SIM110 -- asked of every commit, where a generator costs more than the question
-        if isinstance(entry, EventRow) and entry.event.redacts is not None:
-            return True
-    return False
+        # An event may have changed its form.
+        self._shared.clear()
 
 
 def _encode(

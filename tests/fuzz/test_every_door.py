@@ -6,12 +6,12 @@ import itertools
 import os
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
 from homeserver.web.endpoint import Access, Endpoint
 from homeserver.web.plan import path_parameters
 from tests.cast import PASSWORD, Cast, Device
-from tests.fuzz.doors import Request, declared, name_of, requests_to
+from tests.fuzz.doors import Request, declared, examples, name_of, requests_to
 from tests.fuzz.shapes import Known
 from tests.wire import Response
 
@@ -86,13 +86,7 @@ def ask(device: Device, request: Request, token: str | None) -> Response:
 def test_an_endpoint_answers_everything_without_an_error_of_its_own(cast: Cast, endpoint: Endpoint) -> None:
     persona = Persona(cast, endpoint.declaration.access is Access.ADMIN)
 
-    @settings(
-        max_examples=EXAMPLES,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
-    )
+    @examples(EXAMPLES)
     @given(request=requests_to(endpoint, persona.known))
     def answers(request: Request) -> None:
         answer = ask(persona.actor, request, persona.actor.token)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.federated import Federated, MakeFederated, TestAuthority, faultless
+from tests.gate import Gate
 from tests.policy_server import PolicyServer
 from tests.postgres import TestServer
 from tests.stranger import Stranger
@@ -45,6 +46,24 @@ def stranger(authority: TestAuthority) -> Iterator[Stranger]:
     made.answers["send/"] = lambda asked: {"pdus": {}}
     yield made
     made.stop()
+
+
+@pytest.fixture
+def gate(authority: TestAuthority) -> Iterator[Gate]:
+    """Before the server of `here`: notes what is asked of it, and holds back what the test names."""
+    made = Gate(authority)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def here(postgres: TestServer, authority: TestAuthority, gate: Gate) -> Iterator[Federated]:
+    """A server behind the gate."""
+    server = Federated(postgres.fresh_database(), authority, known_at=gate.port, federation_port=gate.server_port)
+    with contextlib.ExitStack() as stack:
+        stack.callback(server.remove)
+        server.start()
+        yield server
 
 
 @pytest.fixture

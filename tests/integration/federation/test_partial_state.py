@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 import sys
 import threading
@@ -15,7 +14,6 @@ from homeserver.core.ids import EventId
 from tests.cast import Actor, refused
 from tests.federated import EVERYTHING, Federated, MakeFederated, TestAuthority, joins_through
 from tests.gate import Gate
-from tests.postgres import TestServer
 from tests.stranger import Stranger
 from tests.sync_answer import Events
 from tests.wire import Json
@@ -26,34 +24,10 @@ BANNED = 150
 
 
 @pytest.fixture
-def gate(authority: TestAuthority) -> Iterator[Gate]:
-    made = Gate(authority)
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def here(postgres: TestServer, authority: TestAuthority, gate: Gate) -> Iterator[Federated]:
-    """A server behind the gate."""
-    server = Federated(postgres.fresh_database(), authority, known_at=gate.port, federation_port=gate.server_port)
-    with contextlib.closing(_Closing(server)):
-        server.start()
-        yield server
-
-
-@pytest.fixture
 def stranger(authority: TestAuthority) -> Iterator[Stranger]:
     made = Stranger(authority)
     yield made
     made.stop()
-
-
-class _Closing:
-    def __init__(self, server: Federated) -> None:
-        self._server = server
-
-    def close(self) -> None:
-        self._server.remove()
 
 
 def crowded_room(romeo: Actor) -> str:

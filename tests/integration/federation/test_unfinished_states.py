@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-
 import pytest
 
 from tests.cast import Actor
-from tests.federated import Federated, MakeFederated, TestAuthority, joins_through
+from tests.federated import Federated, MakeFederated, joins_through
 from tests.gate import Gate
 from tests.integration.admin import until
-from tests.postgres import TestServer
 from tests.stranger import Stranger, Visit
 from tests.wire import Json
 
@@ -19,29 +15,9 @@ MANY = 120
 
 
 @pytest.fixture
-def gate(authority: TestAuthority) -> Iterator[Gate]:
-    made = Gate(authority)
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def here(postgres: TestServer, authority: TestAuthority, gate: Gate) -> Iterator[Federated]:
-    """A server behind the gate."""
-    server = Federated(postgres.fresh_database(), authority, known_at=gate.port, federation_port=gate.server_port)
-    with contextlib.ExitStack() as stack:
-        stack.callback(server.remove)
-        server.start()
-        yield server
-
-
-@pytest.fixture
-def tybalts(authority: TestAuthority) -> Iterator[Stranger]:
+def tybalts(stranger: Stranger) -> Stranger:
     """The server whose keys are not to be had for a while."""
-    made = Stranger(authority)
-    made.answers["send/"] = lambda asked: {"pdus": {}}
-    yield made
-    made.stop()
+    return stranger
 
 
 def room_with_tybalt(romeo: Actor, here: Federated, tybalts: Stranger) -> Visit:
